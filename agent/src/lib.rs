@@ -1,0 +1,1 @@
+//! The node: a driver per instance, the gate that checks every capability call, restart policy, facts.

@@ -1,0 +1,1 @@
+//! Runs guests in this process, with wasmtime.

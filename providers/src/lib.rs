@@ -1,0 +1,1 @@
+//! What guests can be granted: the Provider trait and the key-value provider with its backends.
