@@ -10,7 +10,16 @@
 //! earlier run can be seen in it. What the traits do not say, an executor must not need: it is never told which
 //! providers there are, what was granted, or who else runs.
 
-use std::{any::Any, collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -53,8 +62,9 @@ pub trait Instance: Send {
     /// interrupted at once. If it had ended by itself, that end is the answer.
     async fn stop(&mut self, grace: Duration) -> ExitCause;
 
-    /// What the run used so far; after its end, what it used in all.
-    fn usage(&self) -> RunUsage;
+    /// The meter on which the executor shows what the run uses. Whoever holds it may read at any time, also while
+    /// another waits in `exited`, and after the end.
+    fn meter(&self) -> Arc<Meter>;
 }
 
 /// What a user handed in: a component, or a WASI preview-1 module.
@@ -147,6 +157,36 @@ pub struct Capacity {
     pub instances_max: u32,
     /// Why it can't be used here, and how to change that. `None`: it can.
     pub unavailable: Option<String>,
+}
+
+/// Shows what one run uses. Written by its executor alone, read by anybody.
+#[derive(Debug, Default)]
+pub struct Meter {
+    memory_bytes: AtomicU64,
+    memory_bytes_peak: AtomicU64,
+    cpu_nanos: AtomicU64,
+}
+
+impl Meter {
+    /// Shows that all linear memories together now have this size.
+    pub fn set_memory_bytes(&self, bytes: u64) {
+        self.memory_bytes.store(bytes, Relaxed);
+        self.memory_bytes_peak.fetch_max(bytes, Relaxed);
+    }
+
+    /// Shows that the run computed for that much longer.
+    pub fn add_cpu_time(&self, time: Duration) {
+        self.cpu_nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Reads it.
+    pub fn usage(&self) -> RunUsage {
+        RunUsage {
+            memory_bytes: self.memory_bytes.load(Relaxed),
+            memory_bytes_peak: self.memory_bytes_peak.load(Relaxed),
+            cpu_time: Duration::from_nanos(self.cpu_nanos.load(Relaxed)),
+        }
+    }
 }
 
 /// What one run used.

@@ -25,4 +25,4 @@ pub use call::{
 };
 pub use console::{Closed, Console, Output};
 pub use error::{Error, ErrorKind};
-pub use executor::{Artifact, Capacity, Executor, Instance, Launch, Prepared, RunUsage};
+pub use executor::{Artifact, Capacity, Executor, Instance, Launch, Meter, Prepared, RunUsage};
