@@ -1,1 +1,43 @@
 //! The node: a driver per instance, the gate that checks every capability call, restart policy, facts.
+//!
+//! ```text
+//!  gRPC ─► service ─► Agent ─► Registry: one Instance each ◄── state ── Driver ──► Executor ──► the guest
+//!                       │                      │                          │                      │
+//!                       │                      └──── grants ───► Gate ◄───┼── CapabilityCall ────┘
+//!                       ▼                                         │       ▼
+//!                     Facts ◄────────── everything that happens ──┴─── restart, logs
+//! ```
+//!
+//! | module | what it decides or does |
+//! |---|---|
+//! | [`agent`] | what can be asked of a node, as plain calls |
+//! | [`service`] | the same as gRPC |
+//! | [`config`], `wiring` | what a node is made of; `wiring` alone names executors and providers |
+//! | `registry` | which instances there are; which names are free |
+//! | `instance` | what is kept of one instance |
+//! | `driver` | the life of one instance: the only place that takes a step of it |
+//! | [`restart`] | whether it is started again, and when |
+//! | `gate` | whether a capability call is allowed |
+//! | `provision` | which providers answer |
+//! | [`facts`], [`logs`], [`ring`] | what happened, what was said, and how both are bounded |
+//! | `metrics` | the counts that Prometheus reads |
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod config;
+mod driver;
+pub mod facts;
+mod gate;
+mod instance;
+pub mod logs;
+mod metrics;
+mod provision;
+mod registry;
+pub mod restart;
+pub mod ring;
+pub mod service;
+mod wiring;
+
+pub use agent::Agent;
+pub use config::{BuildError, Config, KvBackend};

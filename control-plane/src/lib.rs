@@ -1,1 +1,25 @@
-//! Takes requests, picks a node, and tells what the nodes report. Cannot run code.
+//! Takes requests, hands them to the node, and tells what the node reports. Cannot run code.
+//!
+//! ```text
+//! client ──gRPC──► service ──gRPC──► agent          (requests)
+//! client ◄──────── service ◄──────── agent          (answers, logs, facts)
+//! ```
+//!
+//! It keeps no instance, no grant and no fact of its own: whatever it is asked, it asks the agent, so what it says is
+//! what the agent saw, and a restart loses nothing. It knows one node for now; with several, placement and routing
+//! have their place here, between the two arrows.
+//!
+//! It depends on the model and the wire, never on an executor or a provider; a test holds it to that.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`service`] | validates each request and forwards it |
+//! | [`server`] | binds, with health and reflection, and drains |
+
+#![forbid(unsafe_code)]
+
+pub mod server;
+pub mod service;
+
+pub use server::{ServeError, serve};
+pub use service::ControlPlane;

@@ -1,0 +1,200 @@
+//! What happened on this node, in order: written once, never changed, kept in a bounded ring.
+
+use std::sync::Arc;
+
+use futures::{Stream, stream};
+use uuid::Uuid;
+use wasmatrix_model::{Clock, ErrorCode, Fact, FactKind, Failure, NodeId};
+
+use crate::ring::Ring;
+
+/// Most facts read from the ring at a time.
+const BATCH: usize = 256;
+
+/// The facts of one run of the agent.
+#[derive(Debug)]
+pub struct Facts {
+    node: NodeId,
+    clock: Arc<dyn Clock>,
+    ring: Ring<Arc<Fact>>,
+    /// Tells this run of the agent from every other, so that a token of another run is not mistaken for one of ours.
+    run: String,
+}
+
+/// A fact, and the token with which to go on after it.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The fact.
+    pub fact: Arc<Fact>,
+    /// Goes on after this fact, on this node, as long as this run of the agent lasts.
+    pub resume_token: String,
+}
+
+impl Facts {
+    /// An empty record that keeps at most `kept` facts.
+    pub fn new(node: NodeId, clock: Arc<dyn Clock>, kept: usize) -> Self {
+        let run = Uuid::now_v7().simple().to_string();
+        Self { node, clock, ring: Ring::new(kept, usize::MAX), run }
+    }
+
+    /// Records that `kind` happened now.
+    pub fn record(&self, kind: FactKind) {
+        tracing::info!(fact = ?kind, "fact");
+        let now = self.clock.now();
+        self.ring.push(0, |seq, before| {
+            // The clock of the machine may be set back; the order of the facts may not.
+            let at = before.map_or(now, |before| before.at.max(now));
+            Arc::new(Fact { seq, at, node: self.node.clone(), kind })
+        });
+    }
+
+    /// The facts after the one with `token` (empty: all that are kept), and with `follow` those to come.
+    ///
+    /// # Errors
+    /// The token is none, is of another run of the agent, or what follows it is no longer kept.
+    pub fn watch(
+        self: &Arc<Self>,
+        token: &str,
+        follow: bool,
+    ) -> Result<impl Stream<Item = Result<Watched, Failure>> + use<>, Failure> {
+        let after = self.read_token(token)?;
+        if !token.is_empty() {
+            self.ring.after(after, 0).map_err(|oldest| self.gone(after, oldest))?;
+        }
+        Ok(read(Arc::clone(self), after, follow))
+    }
+
+    fn read_token(&self, token: &str) -> Result<u64, Failure> {
+        if token.is_empty() {
+            return Ok(self.ring.before_oldest());
+        }
+        let refuse = |problem: &str| {
+            let message = format!("resume token `{token}`: {problem}; watch again without it");
+            Failure::new(ErrorCode::InvalidRequest, message, self.clock.now()).with("field", "resume_token")
+        };
+        let (run, seq) = token.split_once('.').ok_or_else(|| refuse("is not of the form RUN.NUMBER"))?;
+        let seq: u64 = seq.parse().map_err(|_| refuse("does not end in a number"))?;
+        if run != self.run {
+            return Err(refuse("is of another run of the agent"));
+        }
+        if seq > self.ring.newest() {
+            return Err(refuse("is of a fact that has not happened"));
+        }
+        Ok(seq)
+    }
+
+    fn gone(&self, after: u64, oldest: u64) -> Failure {
+        let message =
+            format!("facts {} to {} are no longer kept; watch again without a token", after + 1, oldest - 1);
+        Failure::new(ErrorCode::ResourceExhausted, message, self.clock.now())
+            .with("oldest", oldest.to_string())
+    }
+}
+
+fn read(facts: Arc<Facts>, after: u64, follow: bool) -> impl Stream<Item = Result<Watched, Failure>> {
+    struct Reader {
+        newest: tokio::sync::watch::Receiver<u64>,
+        batch: std::vec::IntoIter<Arc<Fact>>,
+        after: u64,
+        ended: bool,
+    }
+    let reader =
+        Reader { newest: facts.ring.subscribe(), batch: Vec::new().into_iter(), after, ended: false };
+    stream::unfold((facts, reader), move |(facts, mut reader)| async move {
+        loop {
+            if let Some(fact) = reader.batch.next() {
+                let resume_token = format!("{}.{}", facts.run, fact.seq);
+                return Some((Ok(Watched { fact, resume_token }), (facts, reader)));
+            }
+            if reader.ended {
+                return None;
+            }
+            reader.newest.borrow_and_update();
+            match facts.ring.after(reader.after, BATCH) {
+                Ok((batch, _)) if batch.is_empty() && !follow => return None,
+                // The sender lives in `facts`, which this stream holds.
+                Ok((batch, _)) if batch.is_empty() => reader.newest.changed().await.ok()?,
+                Ok((batch, last)) => {
+                    reader.batch = batch.into_iter();
+                    reader.after = last;
+                }
+                Err(oldest) => {
+                    reader.ended = true;
+                    let failure = facts.gone(reader.after, oldest);
+                    return Some((Err(failure), (facts, reader)));
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+    use wasmatrix_model::{SystemClock, Timestamp};
+
+    use super::*;
+
+    fn facts(kept: usize) -> Arc<Facts> {
+        Arc::new(Facts::new("n".parse().unwrap(), Arc::new(SystemClock), kept))
+    }
+
+    async fn all(facts: &Arc<Facts>, token: &str) -> Vec<Watched> {
+        facts.watch(token, false).unwrap().map(Result::unwrap).collect().await
+    }
+
+    #[tokio::test]
+    async fn a_token_goes_on_where_it_was_given() {
+        let facts = facts(10);
+        for _ in 0..3 {
+            facts.record(FactKind::NodeStopping);
+        }
+        let seen = all(&facts, "").await;
+        assert_eq!(seen.iter().map(|watched| watched.fact.seq).collect::<Vec<_>>(), [1, 2, 3]);
+        let rest = all(&facts, &seen[0].resume_token).await;
+        assert_eq!(rest.iter().map(|watched| watched.fact.seq).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[tokio::test]
+    async fn tokens_of_others_and_of_the_forgotten_are_refused() {
+        let facts = facts(2);
+        facts.record(FactKind::NodeStopping);
+        let first = all(&facts, "").await.remove(0).resume_token;
+        for _ in 0..4 {
+            facts.record(FactKind::NodeStopping);
+        }
+        assert_eq!(facts.watch(&first, true).err().unwrap().code, ErrorCode::ResourceExhausted);
+        for bad in ["x", "x.1", &format!("{}.99", first.split('.').next().unwrap())] {
+            assert_eq!(facts.watch(bad, true).err().unwrap().code, ErrorCode::InvalidRequest, "{bad}");
+        }
+    }
+
+    #[derive(Debug)]
+    struct Backwards(std::sync::atomic::AtomicI64);
+
+    impl Clock for Backwards {
+        fn now(&self) -> Timestamp {
+            let second = self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            Timestamp::from_second(second).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_does_not_disorder_facts() {
+        let facts = Arc::new(Facts::new("n".parse().unwrap(), Arc::new(Backwards(1_000.into())), 10));
+        for _ in 0..3 {
+            facts.record(FactKind::NodeStopping);
+        }
+        let seen = all(&facts, "").await;
+        assert!(seen.windows(2).all(|pair| pair[0].fact.at <= pair[1].fact.at));
+    }
+
+    #[tokio::test]
+    async fn a_follower_sees_what_comes() {
+        let facts = facts(10);
+        let mut stream = Box::pin(facts.watch("", true).unwrap());
+        let recorder = Arc::clone(&facts);
+        let (first, ()) = tokio::join!(stream.next(), async move { recorder.record(FactKind::NodeStopping) });
+        assert_eq!(first.unwrap().unwrap().fact.seq, 1);
+    }
+}

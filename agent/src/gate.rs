@@ -1,0 +1,120 @@
+//! The one gate between a guest and the world: every capability call of every instance passes here.
+//!
+//! ```text
+//! executor ──CapabilityCall──► Gate ──(grants in force now cover it)──► provider
+//!                               │
+//!                               └─(they do not)──► PERMISSION_DENIED, a fact, a count
+//! ```
+//!
+//! What a call needs is said by [`CapabilityCall::required_permission`]; whether the grants cover it is decided by
+//! [`wasmatrix_model::Grants::permit`]; here the one is put to the other, at the time of the call.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use wasmatrix_executor_api::{
+    Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply,
+};
+use wasmatrix_model::FactKind;
+use wasmatrix_providers::Namespace;
+
+use crate::{facts::Facts, instance::Instance, metrics::Metrics, provision::Provision};
+
+/// Denials of one instance that become facts in a minute. The counts are exact, but a guest that does nothing but
+/// ask for what it may not have must not push everybody else's facts out of the ring.
+const DENIAL_FACTS_PER_MINUTE: u32 = 60;
+
+/// The gate of one instance.
+pub(crate) struct Gate {
+    instance: Arc<Instance>,
+    owner: Namespace,
+    provision: Arc<Provision>,
+    facts: Arc<Facts>,
+    metrics: Arc<Metrics>,
+    denials: Mutex<Denials>,
+}
+
+impl Gate {
+    /// A gate for `instance`, which serves all its runs.
+    pub(crate) fn new(
+        instance: Arc<Instance>,
+        provision: Arc<Provision>,
+        facts: Arc<Facts>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let owner = Namespace::of(&instance.spec.name);
+        Self { instance, owner, provision, facts, metrics, denials: Mutex::new(Denials::default()) }
+    }
+
+    fn deny(&self, operation: &'static str, missing: String) -> CapabilityError {
+        self.instance.count_call(false);
+        let recorded = self.denials.lock().unwrap_or_else(PoisonError::into_inner).ask(Instant::now());
+        if recorded {
+            self.facts.record(FactKind::CapabilityDenied {
+                instance: self.instance.subject(),
+                operation: operation.to_owned(),
+                permission: missing.clone(),
+            });
+        }
+        CapabilityError::new(
+            CapabilityErrorKind::Denied,
+            format!("{operation} needs {missing}, which is not granted"),
+        )
+    }
+}
+
+#[async_trait]
+impl Capabilities for Gate {
+    async fn call(&self, call: CapabilityCall) -> Result<CapabilityReply, CapabilityError> {
+        let operation = call.operation();
+        let begun = Instant::now();
+        let needed = call.required_permission();
+        let capability = needed.capability();
+        let answer = match self.instance.permit(&needed) {
+            Err(uncovered) => Err(self.deny(operation, uncovered.missing)),
+            Ok(()) => {
+                self.instance.count_call(true);
+                match self.provision.lease(capability) {
+                    Ok(lease) => lease.call(&self.owner, call).await,
+                    Err(unavailable) => Err(unavailable),
+                }
+            }
+        };
+        let outcome = answer.as_ref().map_or_else(|error| error.kind.code().as_str(), |_| "OK");
+        self.metrics.called(operation, outcome, begun.elapsed());
+        answer
+    }
+}
+
+/// Counts denials in each minute. Pure: it is told the time.
+#[derive(Debug, Default)]
+struct Denials {
+    minute: Option<Instant>,
+    taken: u32,
+}
+
+impl Denials {
+    fn ask(&mut self, now: Instant) -> bool {
+        if self.minute.is_none_or(|begun| now.duration_since(begun) >= Duration::from_secs(60)) {
+            *self = Self { minute: Some(now), taken: 0 };
+        }
+        self.taken += 1;
+        self.taken <= DENIAL_FACTS_PER_MINUTE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_denials_does_not_become_a_flood_of_facts() {
+        let mut denials = Denials::default();
+        let now = Instant::now();
+        assert_eq!((0..1000).filter(|_| denials.ask(now)).count(), DENIAL_FACTS_PER_MINUTE as usize);
+        assert!(denials.ask(now + Duration::from_secs(60)));
+    }
+}

@@ -1,0 +1,59 @@
+//! Puts a node together. The only file of the project that names concrete executors and providers.
+
+use std::sync::Arc;
+
+use wasmatrix_executor_api::Executor;
+use wasmatrix_executor_wasmtime as in_process;
+use wasmatrix_model::ExecutorKind;
+use wasmatrix_providers::{KvLimits, KvProvider, Provider};
+
+use crate::{
+    Agent, BuildError, Config, KvBackend, agent::Node, facts::Facts, metrics::Metrics, provision::Provision,
+    registry::Registry,
+};
+
+/// Builds the node that `config` describes.
+pub(crate) async fn build(config: Config) -> Result<Agent, BuildError> {
+    let facts = Arc::new(Facts::new(config.node.clone(), Arc::clone(&config.clock), config.facts_kept));
+    let executors = executors(&config)?;
+    let providers: Vec<Arc<dyn Provider>> = vec![Arc::new(kv(&config.kv).await?)];
+    Ok(Agent::new(Node {
+        started_at: config.clock.now(),
+        provision: Arc::new(Provision::new(providers, Arc::clone(&facts))),
+        registry: Registry::new(config.instances_max),
+        metrics: Arc::new(Metrics::new()),
+        id: config.node,
+        clock: config.clock,
+        executors,
+        facts,
+    }))
+}
+
+type Executors = Vec<(ExecutorKind, Result<Arc<dyn Executor>, String>)>;
+
+fn executors(config: &Config) -> Result<Executors, BuildError> {
+    let wasmtime = in_process::Config {
+        cache_dir: config.cache_dir.clone(),
+        instances_max: config.instances_max,
+        ..in_process::Config::default()
+    };
+    let wasmtime =
+        wasmtime.build().map_err(|source| BuildError::Executor { kind: ExecutorKind::Wasmtime, source })?;
+    let no_microvm =
+        "this version of Wasmatrix has no micro-VM executor; use `--executor wasmtime`".to_owned();
+    Ok(vec![(ExecutorKind::Wasmtime, Ok(Arc::new(wasmtime))), (ExecutorKind::Microvm, Err(no_microvm))])
+}
+
+async fn kv(backend: &KvBackend) -> Result<KvProvider, BuildError> {
+    match backend {
+        KvBackend::Memory => Ok(KvProvider::memory(KvLimits::default())),
+        KvBackend::File(path) => {
+            let path = path.clone();
+            // Opening may repair the file after a crash, which takes a while and blocks.
+            tokio::task::spawn_blocking(move || KvProvider::open(&path, KvLimits::default()))
+                .await
+                .map_err(|panicked| BuildError::Kv(panicked.into()))?
+                .map_err(|error| BuildError::Kv(error.into()))
+        }
+    }
+}
