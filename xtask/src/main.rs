@@ -1,1 +1,69 @@
-fn main() {}
+//! `cargo xtask`: the project's own chores.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a chore is a dialogue with a terminal")]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{ci, dist, examples, tidy, workspace};
+
+/// The project's own chores. All of them run from any folder, and none changes anything outside target folders but
+/// `examples/wasm` and, with --write, `docs/crate-graph.txt`.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", arg_required_else_help = true, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Build an example and a released `wasmatrix`, and run the one with the other
+    #[command(after_help = "Examples:\n  cargo xtask run hello -- arg1 arg2\n  \
+                            cargo xtask run --grant kv:read,kv:write counter\n\n\
+                            The exit code is the guest's. For everything else there is `wasmatrix run --help`.")]
+    Run(examples::Run),
+    /// Build the guests of examples/ into examples/wasm
+    #[command(after_help = "Examples:\n  cargo xtask examples            every guest written in Rust\n  \
+                            cargo xtask examples hello probe\n  cargo xtask examples --all      \
+                            C, JavaScript and Python too, as far as their tools are installed\n\n\
+                            Adds the compilation target for WebAssembly through rustup if it is missing.")]
+    Examples(examples::Examples),
+    /// Check everything that must hold before a change is taken; what CI runs
+    #[command(
+        after_help = "Runs, and stops at the first that fails: formatting, clippy, the guests, the tests \
+                            (tidy among them), documentation, licences and advisories.\nA step whose tool is \
+                            optional and not installed is skipped and says so."
+    )]
+    Ci,
+    /// Run the checks that are not a compiler's: crate graph, file heads and sizes, links in documents
+    #[command(after_help = "The same checks are tests: cargo test -p xtask")]
+    Tidy(tidy::Tidy),
+    /// Run the benchmarks
+    #[command(
+        after_help = "Example:\n  cargo xtask bench -- start     only benchmarks with `start` in their name"
+    )]
+    Bench {
+        /// Handed on to criterion
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Make what a release consists of, in target/dist: the binary, completions, manual pages
+    Dist,
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().chore {
+        Chore::Run(run) => return run.run(),
+        Chore::Examples(examples) => examples.run()?,
+        Chore::Ci => ci::run()?,
+        Chore::Tidy(tidy) => return tidy.run(),
+        Chore::Bench { arguments } => {
+            workspace::cargo(&["bench", "--package", "wasmatrix-tests", "--"], &arguments)?;
+        }
+        Chore::Dist => println!("{}", dist::run()?.display()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,172 @@
+//! All that must hold before a change is taken: the steps of CI, in order, each announced and timed.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    examples,
+    tidy::Tree,
+    tools::{self, COMPONENT},
+    workspace::{self, cargo, cargo_command, execute, guests_target},
+};
+
+/// What came of a step that did not fail.
+enum Done {
+    Passed,
+    Skipped { why: String },
+}
+
+/// A name to announce, and what to do.
+type Step = (&'static str, fn() -> Result<Done>);
+
+/// What is quick to fail comes first. The tests get guests that are built, and so build none of their own.
+const STEPS: &[Step] = &[
+    ("format", format),
+    ("guests", guests),
+    ("clippy", clippy),
+    ("clippy of the guests", clippy_of_guests),
+    ("tests", tests),
+    ("tests in documentation", doc_tests),
+    ("documentation", documentation),
+    ("licences, sources and advisories", deny),
+];
+
+/// Takes every step, and stops at the first that fails, with its name.
+///
+/// # Errors
+/// A step failed.
+pub fn run() -> Result<()> {
+    let begun = Instant::now();
+    let mut report = Vec::new();
+    for (name, step) in STEPS {
+        println!("\n==> {name}");
+        let begun = Instant::now();
+        let done =
+            step().with_context(|| format!("the step `{name}` failed after {}", time(begun.elapsed())))?;
+        report.push(match done {
+            Done::Passed => format!("{:>8}  {name}", time(begun.elapsed())),
+            Done::Skipped { why } => format!("{:>8}  {name}: {why}", "skipped"),
+        });
+    }
+    println!("\n==> all steps passed in {}\n{}", time(begun.elapsed()), report.join("\n"));
+    Ok(())
+}
+
+fn time(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..60 => format!("{seconds}.{} s", duration.subsec_millis() / 100),
+        seconds => format!("{} m {:02} s", seconds / 60, seconds % 60),
+    }
+}
+
+const NOTHING_MORE: &[&str] = &[];
+
+fn format() -> Result<Done> {
+    cargo(&["fmt", "--all", "--check"], NOTHING_MORE)?;
+    execute(cargo_command().args(["fmt", "--all", "--check"]).current_dir(workspace::examples()))?;
+    Ok(Done::Passed)
+}
+
+fn guests() -> Result<Done> {
+    let built = examples::rust(&[])?;
+    println!("{} guests in {}", built.len(), examples::folder()?.display());
+    Ok(Done::Passed)
+}
+
+fn clippy() -> Result<Done> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"], NOTHING_MORE)?;
+    Ok(Done::Passed)
+}
+
+fn clippy_of_guests() -> Result<Done> {
+    let mut clippy = cargo_command();
+    clippy.args(["clippy", "--release", "--workspace", "--locked", "--target", COMPONENT, "--target-dir"]);
+    clippy.arg(guests_target()).args(["--", "--deny", "warnings"]);
+    execute(clippy.current_dir(workspace::examples()))?;
+    Ok(Done::Passed)
+}
+
+fn tests() -> Result<Done> {
+    let mut tests = cargo_command();
+    if tools::find("cargo-nextest").is_some() {
+        tests.args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);
+    } else {
+        tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+    }
+    execute(tests.env("WASMATRIX_GUESTS_DIR", examples::folder()?))?;
+    Ok(Done::Passed)
+}
+
+fn doc_tests() -> Result<Done> {
+    let tree = Tree::read(workspace::root())?;
+    let host = tree.rust().filter(|file| !file.path.starts_with("examples/"));
+    if !host.into_iter().any(|file| has_doc_test(&file.text)) {
+        return Ok(Done::Skipped { why: "there are none".to_owned() });
+    }
+    cargo(&["test", "--workspace", "--locked", "--doc"], NOTHING_MORE)?;
+    Ok(Done::Passed)
+}
+
+/// Whether rustdoc would run something of this file: a block of code that is not marked as another language.
+fn has_doc_test(source: &str) -> bool {
+    let mut inside = false;
+    for line in source.lines().map(str::trim_start) {
+        let Some(text) = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) else {
+            inside = false;
+            continue;
+        };
+        if let Some(language) = text.trim().strip_prefix("```") {
+            let runs = matches!(language, "" | "rust" | "no_run" | "should_panic" | "compile_fail");
+            if !inside && runs {
+                return true;
+            }
+            inside = !inside;
+        }
+    }
+    false
+}
+
+fn documentation() -> Result<Done> {
+    let mut doc = cargo_command();
+    doc.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
+    execute(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    Ok(Done::Passed)
+}
+
+fn deny() -> Result<Done> {
+    if tools::find("cargo-deny").is_none() {
+        return Ok(Done::Skipped {
+            why: "cargo-deny is not installed (cargo install cargo-deny --locked)".to_owned(),
+        });
+    }
+    let examples = Path::new("examples/Cargo.toml");
+    cargo(&["deny", "--locked", "check"], NOTHING_MORE)?;
+    cargo(
+        &["deny", "--locked", "--manifest-path"],
+        &[examples.as_os_str(), "check".as_ref(), "licenses".as_ref()],
+    )?;
+    Ok(Done::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_blocks_that_rustdoc_runs_count() {
+        assert!(has_doc_test("//! ```\n//! let x = 1;\n//! ```"));
+        assert!(has_doc_test("    /// ```rust\n    /// f();\n    /// ```\nfn f() {}"));
+        assert!(!has_doc_test("//! ```text\n//! a picture\n//! ```\n"));
+        assert!(!has_doc_test("let fence = \"```\";"));
+    }
+
+    #[test]
+    fn times_are_said_in_the_unit_that_suits_them() {
+        assert_eq!(time(Duration::from_millis(4_250)), "4.2 s");
+        assert_eq!(time(Duration::from_secs(125)), "2 m 05 s");
+    }
+}

@@ -1,0 +1,20 @@
+//! The project's own chores, behind `cargo xtask`. Each is a module that a test can call too.
+//!
+//! | module | chore |
+//! |---|---|
+//! | [`examples`] | build the guests |
+//! | [`ci`] | all that must hold before a change is taken |
+//! | [`dist`] | what a release is made of |
+//! | [`tidy`] | the checks that are not a compiler's |
+//! | [`workspace`] | where things are, and how cargo is called |
+//! | [`tools`] | programs that a chore needs, and what to install when they are missing |
+
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore is a dialogue with a terminal")]
+
+pub mod ci;
+pub mod dist;
+pub mod examples;
+pub mod tidy;
+pub mod tools;
+pub mod workspace;

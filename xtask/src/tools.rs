@@ -1,0 +1,46 @@
+//! Programs that a chore needs, and what to install when they are missing.
+
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace::{execute, output_of, root};
+
+/// What the guests are built for.
+pub const COMPONENT: &str = "wasm32-wasip2";
+/// What a preview-1 module is built for.
+pub const PREVIEW1: &str = "wasm32-wasip1";
+
+/// The path of a program, if there is one.
+pub fn find(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Makes sure that rustc can compile for these targets, through rustup.
+///
+/// # Errors
+/// A target is missing and rustup is, or fails; the message says what to do.
+pub fn ensure_targets(targets: &[&str]) -> Result<()> {
+    for target in targets {
+        if !has_target(target)? {
+            println!("adding the compilation target {target}");
+            execute(Command::new("rustup").args(["target", "add", target]).current_dir(root())).with_context(|| {
+                format!(
+                    "the guests need the Rust target {target}, and rustup can't add it. With rustup (https://rustup.rs) \
+                     and a network: `rustup target add {target}`. A Rust from elsewhere: install that distribution's \
+                     standard library for {target}"
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the compiler in use has a standard library for a target, wherever it came from.
+fn has_target(target: &str) -> Result<bool> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", target]).current_dir(root());
+    let folder =
+        String::from_utf8(output_of(&mut rustc)?).context("rustc prints a path that is not UTF-8")?;
+    Ok(PathBuf::from(folder.trim_end()).is_dir())
+}
