@@ -1,0 +1,321 @@
+//! What each verb takes beside the global flags.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Subcommand, builder::FalseyValueParser};
+use wasmatrix_model::{Capability, Grant, InstanceName, NodeId};
+
+use super::{Definition, Restart};
+use crate::value;
+
+/// Where key-value data is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KvPlace {
+    /// In memory: gone with the process.
+    Memory,
+    /// In this file.
+    File(PathBuf),
+}
+
+impl FromStr for KvPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("write `memory`, or the path of a file".to_owned()),
+            "memory" => Ok(Self::Memory),
+            path => Ok(Self::File(path.into())),
+        }
+    }
+}
+
+/// Where compiled programs are kept.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// Where compiled programs are kept [default: $XDG_CACHE_HOME/wasmatrix]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    pub cache_dir: Option<PathBuf>,
+    /// Keep no compiled programs
+    #[arg(long, value_parser = FalseyValueParser::new())]
+    pub no_cache: bool,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wasmatrix run hello.wasm arg1 --flags-here-are-the-guests-own
+  wasmatrix run --grant kv:read,kv:write --kv counter.redb counter.wasm
+  cat data | wasmatrix run --memory 64MiB --wall-time 10s filter.wasm > out
+
+Everything after FILE goes to the guest. It gets its stdio from you and nothing else that it was not granted.
+Exit codes: the guest's own; 124 wall time, 126 can't be run, 134 trap, 137 other limits; wasmatrix --help has all.")]
+pub(crate) struct Run {
+    /// What it may do and use.
+    #[command(flatten)]
+    pub definition: Definition,
+    /// Where its key-value data is kept: `memory`, or the path of a file
+    #[arg(long, value_name = "PLACE", default_value = "memory")]
+    pub kv: KvPlace,
+    /// Where compiled programs are kept.
+    #[command(flatten)]
+    pub cache: CacheArgs,
+    /// A component or WASI preview-1 module, and the arguments it is given
+    #[arg(value_name = "FILE [ARGS]", required = true, trailing_var_arg = true, value_hint = clap::ValueHint::FilePath)]
+    pub program: Vec<OsString>,
+}
+
+/// `up`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wasmatrix up
+  wasmatrix up --listen 127.0.0.1:7200 --data-dir ./data --metrics-listen 127.0.0.1:9117
+
+The first Ctrl-C or SIGTERM drains: nothing new is taken, and what runs is stopped within the grace period.
+The second one ends everything at once.")]
+pub(crate) struct Up {
+    /// Where to listen for clients; loopback addresses only
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7117")]
+    pub listen: SocketAddr,
+    /// Where /metrics, /livez and /readyz are served over HTTP [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// What this node is called
+    #[arg(long, value_name = "NAME", default_value = "local")]
+    pub node: NodeId,
+    /// Where kv.redb lies, the key-value data [default: $XDG_DATA_HOME/wasmatrix]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where key-value data is kept instead: `memory`, or the path of a file
+    #[arg(long, value_name = "PLACE", conflicts_with = "data_dir")]
+    pub kv: Option<KvPlace>,
+    /// Where compiled programs are kept.
+    #[command(flatten)]
+    pub cache: CacheArgs,
+    /// Most instances listed at one time [default: as many as the node can hold]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub instances_max: Option<u32>,
+    /// How long instances may take to stop when it ends
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
+    pub grace: Duration,
+}
+
+/// `start`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wasmatrix start counter.wasm --grant kv:read,kv:write --restart on-failure
+  wasmatrix start worker.wasm --name worker-2 --memory 64MiB --cpu 50% -- --queue mail
+
+Waits until the first run has begun. If it can't begin, says why, exits non-zero, and lists it as crashed.")]
+pub(crate) struct Start {
+    /// A component or WASI preview-1 module
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// What it may do and use.
+    #[command(flatten)]
+    pub definition: Definition,
+    /// When it is started again.
+    #[command(flatten)]
+    pub restart: Restart,
+    /// The arguments it is given
+    #[arg(last = true)]
+    pub args: Vec<String>,
+}
+
+/// `get`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wasmatrix get counter -o yaml")]
+pub(crate) struct Get {
+    /// Its name or id
+    pub name: String,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wasmatrix logs -f counter
+  wasmatrix logs --tail 20 -o wide counter")]
+pub(crate) struct Logs {
+    /// Go on with the lines to come, until Ctrl-C
+    #[arg(short, long, value_parser = FalseyValueParser::new())]
+    pub follow: bool,
+    /// Only the last so many of the lines kept
+    #[arg(long, value_name = "COUNT")]
+    pub tail: Option<u32>,
+    /// Its name or id
+    pub name: String,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wasmatrix events --instance counter
+  wasmatrix events --watch -o json | jq .fact
+
+The JSON of an event holds its resume_token: --since goes on after it.")]
+pub(crate) struct Events {
+    /// Go on with what happens from now on, until Ctrl-C
+    #[arg(short, long, value_parser = FalseyValueParser::new())]
+    pub watch: bool,
+    /// Only what is about this instance, by name or id
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Only what came after the event with this resume token
+    #[arg(long, value_name = "TOKEN")]
+    pub since: Option<String>,
+}
+
+/// `stop`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wasmatrix stop counter worker --grace 1s")]
+pub(crate) struct Stop {
+    /// Names or ids
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// How long calls to the host in flight may take; code that computes is stopped at once
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = value::duration)]
+    pub grace: Duration,
+}
+
+/// `rm`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wasmatrix rm --force counter")]
+pub(crate) struct Remove {
+    /// Names or ids
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Stop those first that have not ended
+    #[arg(short, long, value_parser = FalseyValueParser::new())]
+    pub force: bool,
+}
+
+/// `grant` and `revoke`
+#[derive(Debug, Args)]
+pub(crate) struct Grants {
+    /// Its name or id
+    pub name: String,
+    /// CAPABILITY:ACTION[:BUCKET[/KEYS]], e.g. kv:read or kv:write:settings/ui/*; all or none take effect
+    #[arg(required = true, value_name = "GRANT", value_delimiter = ',')]
+    pub grants: Vec<Grant>,
+}
+
+/// `apply`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wasmatrix apply -f app.toml
+
+Says of each instance whether it was created, is there unchanged, or is there with another definition (conflict).
+Nothing that exists is changed: stop and remove it first. See `wasmatrix validate --help` for what the file holds.")]
+pub(crate) struct Apply {
+    /// The file; - is standard input
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example of an app.toml:
+  [[instance]]
+  name = \"counter\"
+  file = \"counter.wasm\"            # relative to this file
+  executor = \"wasmtime\"
+  grants = [\"kv:read\", \"kv:write:settings/*\"]
+  env = { GREETING = \"hello\" }
+  [instance.limits]
+  memory = \"64MiB\"
+  wall_time = \"10s\"
+  [instance.restart]
+  policy = \"on-failure\"
+  backoff_initial = \"1s\"")]
+pub(crate) struct Validate {
+    /// The file; - is standard input
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `node`
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeVerb {
+    /// List nodes, what they can run and what they offer
+    #[command(visible_alias = "ls", after_help = "Example:\n  wasmatrix node list -o wide")]
+    List,
+}
+
+/// `provider`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProviderVerb {
+    /// List providers
+    #[command(visible_alias = "ls", after_help = "Example:\n  wasmatrix provider list")]
+    List,
+    /// Let a provider answer again
+    #[command(after_help = "Example:\n  wasmatrix provider start kv")]
+    Start {
+        /// What it offers, e.g. kv
+        capability: Capability,
+    },
+    /// Let a provider finish what it has and take nothing new; calls to it are then refused as unavailable
+    #[command(after_help = "Example:\n  wasmatrix provider stop kv --drain 2s")]
+    Stop {
+        /// What it offers, e.g. kv
+        capability: Capability,
+        /// How long calls in flight may take
+        #[arg(long, value_name = "TIME", default_value = "5s", value_parser = value::duration)]
+        drain: Duration,
+    },
+}
+
+/// `inspect`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wasmatrix inspect counter.wasm -o yaml")]
+pub(crate) struct Inspect {
+    /// A Wasm binary
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub file: PathBuf,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wasmatrix doctor -o json
+
+Exits 0 if instances can be run on wasmtime here; warnings do not count.")]
+pub(crate) struct Doctor {
+    /// Where key-value data would lie [default: $XDG_DATA_HOME/wasmatrix]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where compiled programs would lie [default: $XDG_CACHE_HOME/wasmatrix]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// `completion`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  source <(wasmatrix completion bash)")]
+pub(crate) struct Completion {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wasmatrix man ./man1 && man ./man1/wasmatrix-run.1")]
+pub(crate) struct Man {
+    /// Where to; it is made if it is not there
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub dir: PathBuf,
+}
+
+/// What `start`'s default name is made of, for both verbs that need one.
+impl Start {
+    /// A name for it, if none was given.
+    pub(crate) fn default_name(&self) -> InstanceName {
+        value::name_from_file(&self.file)
+    }
+}

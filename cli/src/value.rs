@@ -1,0 +1,142 @@
+//! Text into values: sizes, durations, shares of a processor, pairs. The same words on the command line and in
+//! `app.toml`. Each function gives the value, or one sentence that says what was wrong and what to write.
+
+use std::{path::Path, time::Duration};
+
+use bytesize::ByteSize;
+use jiff::fmt::friendly::SpanParser;
+use wasmatrix_model::{InstanceName, id::NAME_BYTES_MAX};
+
+/// A length of time: `500ms`, `10s`, `1h30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let shown = shown(text);
+    if text.trim_start().starts_with('-') || text.trim_end().ends_with("ago") {
+        return Err(format!("`{shown}` is negative, and time only goes forward"));
+    }
+    SpanParser::new().parse_unsigned_duration(text.trim()).map_err(|_| {
+        format!("`{shown}` is no duration: write a number with its unit, e.g. 500ms, 10s or 1h30m")
+    })
+}
+
+/// A number of bytes: `64MiB`, `1.5GiB`, `65536`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let shown = shown(text);
+    let parsed: Result<ByteSize, _> = text.trim().parse();
+    match parsed.map(|size| size.as_u64()) {
+        Ok(u64::MAX) => Err(format!("`{shown}` is more bytes than can be counted")),
+        Ok(bytes) => Ok(bytes),
+        Err(_) => Err(format!("`{shown}` is no size: write a number with its unit, e.g. 64MiB or 1.5GiB")),
+    }
+}
+
+/// A share of one processor core, in milliseconds a second: `50%` or `500ms`.
+pub(crate) fn cpu(text: &str) -> Result<u32, String> {
+    let wrong = || {
+        format!(
+            "`{}` is no share of a core: write 1% to 100%, or milliseconds a second, e.g. 250ms",
+            shown(text)
+        )
+    };
+    let text = text.trim();
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent: u32 = percent.trim_end().parse().map_err(|_| wrong())?;
+        return percent.checked_mul(10).ok_or_else(wrong);
+    }
+    text.strip_suffix("ms").ok_or_else(wrong)?.trim_end().parse().map_err(|_| wrong())
+}
+
+/// A name and its value: `NAME=VALUE`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err(format!("`{}` is no pair: write NAME=VALUE", shown(text))),
+    }
+}
+
+/// A name for an instance of the program in `file`: the file's own, made legal.
+pub(crate) fn name_from_file(file: &Path) -> InstanceName {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let mapped: String = stem.chars().map(legal).skip_while(|c| *c == '-').take(NAME_BYTES_MAX).collect();
+    let name = mapped.trim_end_matches('-');
+    let name = if name.is_empty() { "instance" } else { name };
+    name.parse().expect("lower-case letters, digits and inner hyphens, cut to length")
+}
+
+/// What was given, cut so that a message stays readable.
+pub(crate) fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let mut shown: String = text.chars().take(CHARS_MAX).collect();
+    if text.chars().nth(CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_a_direction() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("1 hour, 30 minutes"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        for bad in ["", "10", "s", "ten seconds", "1e9s", "99999999999999999999h", "10s10s", "NaNs"] {
+            let problem = duration(bad).unwrap_err();
+            assert!(problem.contains(bad) && problem.contains("10s"), "{problem}");
+        }
+        for negative in ["-1s", " -10s", "1s ago"] {
+            assert!(duration(negative).unwrap_err().contains("negative"), "{negative}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_and_an_end() {
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("64 mib"), Ok(64 << 20));
+        assert_eq!(size("1.5GiB"), Ok(3 << 29));
+        assert_eq!(size("1MB"), Ok(1_000_000));
+        assert_eq!(size("65536"), Ok(65536));
+        for bad in ["", "-1", "-64MiB", "MiB", "64 parsecs", "1e3", "1.2.3MiB", "inf"] {
+            assert!(size(bad).unwrap_err().contains("64MiB"), "{bad}");
+        }
+        assert!(size("99999999999EiB").unwrap_err().contains("more bytes"));
+        assert!(size("18446744073709551615").unwrap_err().contains("more bytes"));
+    }
+
+    #[test]
+    fn a_share_is_percent_or_milliseconds() {
+        assert_eq!(cpu("50%"), Ok(500));
+        assert_eq!(cpu("250ms"), Ok(250));
+        for bad in ["", "50", "-1%", "0.5", "%", "ms", "5000000000%", "429496730%", "500m"] {
+            assert!(cpu(bad).unwrap_err().contains("share of a core"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pair_splits_at_its_first_equals_sign() {
+        assert_eq!(pair("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(pair("A="), Ok(("A".to_owned(), String::new())));
+        assert!(pair("A").is_err());
+        assert!(pair("=b").is_err());
+    }
+
+    #[test]
+    fn any_file_gives_a_legal_name() {
+        let names = [
+            ("counter.wasm", "counter"),
+            ("/tmp/My App_2.component.wasm", "my-app-2-component"),
+            ("--x--.wasm", "x"),
+            ("ÄÖÜ.wasm", "instance"),
+            ("", "instance"),
+            ("..", "instance"),
+        ];
+        for (file, name) in names {
+            assert_eq!(name_from_file(Path::new(file)).as_str(), name, "{file}");
+        }
+        assert_eq!(name_from_file(Path::new(&"x".repeat(300))).as_str().len(), NAME_BYTES_MAX);
+    }
+}

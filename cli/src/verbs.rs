@@ -1,0 +1,60 @@
+//! Which verb is done where.
+//!
+//! | module | verbs |
+//! |---|---|
+//! | [`instances`] | `start`, `ps`, `get`, `stop`, `rm`, `grant`, `revoke` |
+//! | [`streams`] | `logs`, `events` |
+//! | [`apply`] | `apply`, `validate` |
+//! | [`nodes`] | `node`, `provider`, `version` |
+//! | [`doctor`] | `doctor` |
+//! | [`inspect`] | `inspect` |
+//! | [`shell`] | `completion`, `man` |
+//!
+//! `run` and `up` are larger and have modules of their own beside this one.
+
+mod apply;
+mod doctor;
+mod inspect;
+mod instances;
+mod nodes;
+mod shell;
+mod streams;
+
+use crate::{
+    args::{Cli, Verb},
+    error::{CliError, Exit},
+    output::Printer,
+    run, up,
+};
+
+/// Does what the command line asks for, and gives the exit code.
+///
+/// # Errors
+/// It could not be done; the error knows its exit code.
+pub(crate) async fn perform(cli: Cli) -> Result<u8, CliError> {
+    let global = &cli.global;
+    let out = &mut Printer::new(global.output, global.quiet);
+    match cli.verb {
+        Verb::Run(args) => return run::run(args, global).await,
+        Verb::Up(args) => return up::up(args, global).await,
+        Verb::Start(args) => instances::start(args, global, out).await?,
+        Verb::Ps => instances::list(global, out).await?,
+        Verb::Get(args) => instances::get(&args, global, out).await?,
+        Verb::Stop(args) => instances::stop(&args, global, out).await?,
+        Verb::Rm(args) => instances::remove(&args, global, out).await?,
+        Verb::Grant(args) => instances::grant(&args, global, out).await?,
+        Verb::Revoke(args) => instances::revoke(&args, global, out).await?,
+        Verb::Logs(args) => streams::logs(&args, global, out).await?,
+        Verb::Events(args) => streams::events(&args, global, out).await?,
+        Verb::Apply(args) => apply::apply(&args, global, out).await?,
+        Verb::Validate(args) => apply::validate(&args, out)?,
+        Verb::Node(verb) => nodes::node(&verb, global, out).await?,
+        Verb::Provider(verb) => nodes::provider(&verb, global, out).await?,
+        Verb::Version => nodes::version(global, out).await?,
+        Verb::Doctor(args) => return doctor::doctor(&args, out).await.map(|exit| exit as u8),
+        Verb::Inspect(args) => inspect::inspect(&args, out)?,
+        Verb::Completion(args) => shell::completion(&args)?,
+        Verb::Man(args) => shell::man(&args, out)?,
+    }
+    Ok(Exit::Ok as u8)
+}

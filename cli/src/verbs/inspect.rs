@@ -1,0 +1,163 @@
+//! `inspect`: what an artifact is, what it imports and exports. Reads its sections, runs and compiles nothing.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use wasmatrix_executor_api::Artifact;
+use wasmatrix_model::Digest;
+use wasmparser::{Encoding, Parser, Payload};
+
+use crate::{
+    args::Inspect,
+    artifact,
+    error::{CliError, FileProblem},
+    output::{Document, Printer, human},
+};
+
+/// What a binary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Form {
+    /// A component.
+    Component,
+    /// A core module.
+    Module,
+}
+
+/// What can be seen of an artifact from outside.
+#[derive(Debug, Serialize)]
+struct Inspected {
+    digest: Digest,
+    bytes: usize,
+    form: Form,
+    /// What it is to Wasmatrix, in a few words.
+    role: &'static str,
+    imports: BTreeSet<String>,
+    exports: BTreeSet<String>,
+}
+
+impl Document for Inspected {
+    const KIND: &'static str = "Artifact";
+
+    fn name(&self) -> String {
+        self.digest.to_string()
+    }
+}
+
+/// Shows what an artifact is.
+pub(crate) fn inspect(args: &Inspect, out: &mut Printer) -> Result<(), CliError> {
+    let artifact = artifact::read(&args.file)?;
+    let inspected = look(&artifact).map_err(|problem| CliError::File {
+        path: args.file.clone(),
+        problem,
+        kind: FileProblem::Unusable,
+    })?;
+    out.one(&inspected, |inspected, _| describe(inspected))?;
+    Ok(())
+}
+
+fn look(artifact: &Artifact) -> Result<Inspected, String> {
+    let mut form = None;
+    let mut imports = BTreeSet::new();
+    let mut exports = BTreeSet::new();
+    // Modules and components inside a component have imports of their own, which are nobody else's business.
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(&artifact.bytes) {
+        match payload.map_err(|error| format!("is no Wasm binary: {error}"))? {
+            Payload::Version { encoding, .. } => {
+                form = form.or(Some(match encoding {
+                    Encoding::Component => Form::Component,
+                    Encoding::Module => Form::Module,
+                }));
+                depth += 1;
+            }
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ImportSection(section) if depth == 1 => {
+                for import in section.into_imports() {
+                    let import = import.map_err(|error| error.to_string())?;
+                    imports.insert(format!("{}#{}", import.module, import.name));
+                }
+            }
+            Payload::ExportSection(section) if depth == 1 => {
+                for export in section {
+                    exports.insert(export.map_err(|error| error.to_string())?.name.to_owned());
+                }
+            }
+            Payload::ComponentImportSection(section) if depth == 1 => {
+                for import in section {
+                    imports.insert(import.map_err(|error| error.to_string())?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    exports.insert(export.map_err(|error| error.to_string())?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    let form = form.ok_or("is no Wasm binary: it is empty")?;
+    let role = role(form, &imports, &exports);
+    Ok(Inspected { digest: artifact.digest, bytes: artifact.bytes.len(), form, role, imports, exports })
+}
+
+fn role(form: Form, imports: &BTreeSet<String>, exports: &BTreeSet<String>) -> &'static str {
+    let exports_interface = |name: &str| exports.iter().any(|export| export.starts_with(name));
+    match form {
+        Form::Component if exports_interface("wasi:cli/run@") => "a job: runs, and exits",
+        Form::Component if exports_interface("wasi:http/incoming-handler@") => {
+            "an HTTP service: not something that this version runs"
+        }
+        Form::Component => "a component that exports no wasi:cli/run: it can't be run",
+        Form::Module if exports.contains("_start") => {
+            if imports.iter().all(|import| import.starts_with("wasi_snapshot_preview1#")) {
+                "a job: a WASI preview-1 command"
+            } else {
+                "a command that imports more than WASI preview 1: it can't be run"
+            }
+        }
+        Form::Module => "a module without _start: it can't be run",
+    }
+}
+
+fn describe(inspected: &Inspected) -> String {
+    let form = match inspected.form {
+        Form::Component => "component",
+        Form::Module => "core module",
+    };
+    let list = |title: &str, names: &BTreeSet<String>| {
+        names.iter().fold(format!("{title} ({})", names.len()), |text, name| text + "\n  " + name)
+    };
+    format!(
+        "Artifact:  {}\nSize:      {}\nForm:      {form}\nRole:      {}\n{}\n{}",
+        inspected.digest,
+        human::bytes(inspected.bytes as u64),
+        inspected.role,
+        list("Imports:", &inspected.imports),
+        list("Exports:", &inspected.exports)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_wasm_is_said_to_be_none() {
+        for bytes in [&b""[..], b"\0as", b"#!/bin/sh\n", b"\0asm\x01\0\0\0\x7f\x01"] {
+            assert!(look(&Artifact::new(Bytes::from_static(bytes))).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_module_and_an_empty_component_are_told_apart() {
+        let module = look(&Artifact::new(Bytes::from_static(b"\0asm\x01\0\0\0"))).unwrap();
+        assert_eq!(module.form, Form::Module);
+        assert!(module.role.contains("without _start"));
+        let component = look(&Artifact::new(Bytes::from_static(b"\0asm\x0d\0\x01\0"))).unwrap();
+        assert_eq!(component.form, Form::Component);
+        assert!(component.role.contains("no wasi:cli/run"));
+    }
+}
