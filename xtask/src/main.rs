@@ -1,7 +1,7 @@
 //! `cargo xtask`: the project's own chores.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, reason = "a chore is a dialogue with a terminal")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore is a dialogue with a terminal")]
 
 use std::process::ExitCode;
 
@@ -54,8 +54,18 @@ enum Chore {
     Dist,
 }
 
-fn main() -> Result<ExitCode> {
-    match Arguments::parse().chore {
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<ExitCode> {
+    match chore {
         Chore::Run(run) => return run.run(),
         Chore::Examples(examples) => examples.run()?,
         Chore::Ci => ci::run()?,

@@ -67,7 +67,9 @@ fn javascript(guest: &Path) -> Result<Built> {
     let (Some(npm), Some(_)) = (find("npm"), find("node")) else {
         return Ok(Built::Skipped { install: "Node.js 20 or newer, with npm" });
     };
-    execute(Command::new(&npm).args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
+    execute(
+        Command::new(&npm).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder),
+    )?;
     execute(Command::new(npm).args(["run", "--silent", "build", "--", "-o"]).arg(guest).current_dir(folder))?;
     Ok(Built::Done)
 }
@@ -92,7 +94,7 @@ fn python(guest: &Path) -> Result<Built> {
     let componentize = environment.join("bin/componentize-py");
     execute(
         Command::new(componentize)
-            .args(["--wit-path", "wit", "--world", "hello", "componentize", "app", "-o"])
+            .args(["--wit-path", "../wit", "--world", "hello", "componentize", "app", "-o"])
             .arg(guest)
             .current_dir(folder),
     )?;
