@@ -208,10 +208,10 @@ impl Driver {
             match order {
                 Some(Order::Stop { done, .. }) => {
                     self.give_up_restart();
-                    drop(done.send(()));
+                    answer(done, ());
                     return Restart::Never;
                 }
-                Some(Order::Remove { done }) => drop(done.send(false)),
+                Some(Order::Remove { done }) => answer(done, false),
                 None => return Restart::Removed,
             }
         }
@@ -235,9 +235,9 @@ impl Driver {
     async fn rest(&mut self) {
         while let Some(order) = self.inbox.recv().await {
             match order {
-                Order::Stop { done, .. } => drop(done.send(())),
+                Order::Stop { done, .. } => answer(done, ()),
                 Order::Remove { done } => {
-                    drop(done.send(true));
+                    answer(done, true);
                     return;
                 }
             }
@@ -265,7 +265,7 @@ struct Stop {
 impl Stop {
     fn answer(self) {
         if let Some(done) = self.done {
-            drop(done.send(()));
+            answer(done, ());
         }
     }
 }
@@ -276,7 +276,7 @@ async fn next_stop(inbox: &mut mpsc::Receiver<Order>) -> Stop {
     loop {
         match inbox.recv().await {
             Some(Order::Stop { grace, done }) => return Stop { grace, done: Some(done) },
-            Some(Order::Remove { done }) => drop(done.send(false)),
+            Some(Order::Remove { done }) => answer(done, false),
             None => return Stop { grace: Duration::ZERO, done: None },
         }
     }
@@ -284,4 +284,9 @@ async fn next_stop(inbox: &mut mpsc::Receiver<Order>) -> Stop {
 
 fn start_failed(error: &Error) -> ExitCause {
     ExitCause::StartFailed { code: error.kind().code(), message: error.chain() }
+}
+
+/// Answers whoever gave an order. One that went away meanwhile misses the answer, not the deed.
+fn answer<T>(done: oneshot::Sender<T>, answer: T) {
+    let _ = done.send(answer);
 }

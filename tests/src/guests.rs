@@ -20,7 +20,11 @@ const PREVIEW1: &str = "wasm32-wasip1";
 pub fn guest(name: &str) -> PathBuf {
     static BUILT: OnceLock<Folders> = OnceLock::new();
     let path = BUILT.get_or_init(Folders::ready).path(name);
-    assert!(path.is_file(), "there is no guest `{name}`: {} is missing (see examples/Cargo.toml)", path.display());
+    assert!(
+        path.is_file(),
+        "there is no guest `{name}`: {} is missing (see examples/Cargo.toml)",
+        path.display()
+    );
     path
 }
 

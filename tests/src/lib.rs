@@ -4,9 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dialogue;
 pub mod guests;
 pub mod node;
 
+pub use dialogue::Dialogue;
 pub use node::{Case, Node, Outcome};
 
 use wasmatrix_model::ExecutorKind;

@@ -98,7 +98,8 @@ impl Case {
     /// The same with these grants.
     #[must_use]
     pub fn grants(mut self, grants: &[&str]) -> Self {
-        self.grants = grants.iter().map(|grant| grant.parse().expect("the test writes legal grants")).collect();
+        self.grants =
+            grants.iter().map(|grant| grant.parse().expect("the test writes legal grants")).collect();
         self
     }
 
@@ -166,7 +167,8 @@ impl Node {
         let status = self.agent.wait(&name).await?;
         self.agent.remove(&name).await?;
         let Exit { cause, .. } = status.last_exit.expect("it has ended");
-        let text = |output: usize| String::from_utf8_lossy(&console.outputs[output].lock().unwrap()).into_owned();
+        let text =
+            |output: usize| String::from_utf8_lossy(&console.outputs[output].lock().unwrap()).into_owned();
         let log = console.log.lock().unwrap().clone();
         Ok(Outcome { cause, stdout: text(0), stderr: text(1), log })
     }

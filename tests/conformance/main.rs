@@ -1,0 +1,53 @@
+//! What every executor must do alike: each case runs on each executor, and the outcome is the same to the byte.
+//!
+//! A case says what a guest does and what must come of it. `everywhere` runs it on every line of
+//! [`wasmatrix_tests::EXECUTORS`] and compares the outcomes with each other before it hands one over, so a case can't
+//! forget an executor, and two executors can't be wrong in two ways.
+
+mod console;
+mod crashes;
+mod keyvalue;
+mod limits;
+mod refusals;
+mod walls;
+
+use wasmatrix_model::{ExitCause, Failure};
+use wasmatrix_tests::{Case, EXECUTORS, Node, Outcome};
+
+/// Runs the case on every executor, on a node of its own each time, and gives the outcome that they agree on.
+async fn everywhere(case: impl Fn(Case) -> Case, guest: &str) -> Outcome {
+    let mut agreed: Option<Outcome> = None;
+    for executor in EXECUTORS {
+        let outcome =
+            Node::new().await.run(case(Case::of(*executor, guest))).await.expect("the guest starts");
+        match &agreed {
+            None => agreed = Some(outcome),
+            Some(first) => assert_eq!(&outcome, first, "{executor} differs from {}", EXECUTORS[0]),
+        }
+    }
+    agreed.expect("there is an executor")
+}
+
+/// Runs steps of the probe on every executor, and gives the lines that they agree on. The probe must end well.
+async fn probe(grants: &[&str], steps: &[&str]) -> Vec<String> {
+    let outcome = everywhere(|case| case.args(steps.iter().copied()).grants(grants), "probe").await;
+    assert_eq!(outcome.cause, ExitCause::Exited { code: 0 }, "{}{}", outcome.stdout, outcome.stderr);
+    outcome.stdout.lines().map(str::to_owned).collect()
+}
+
+/// Tries to start these bytes on every executor, and gives the refusal that they agree on.
+async fn refused(bytes: &[u8]) -> Failure {
+    let mut agreed: Option<Failure> = None;
+    for executor in EXECUTORS {
+        let node = Node::new().await;
+        let case = Case::with(*executor, bytes.to_vec()).name("refused");
+        let failure = node.start(&case).await.expect_err("this must not start");
+        match &agreed {
+            None => agreed = Some(failure),
+            Some(first) => {
+                assert_eq!((failure.code, &failure.message), (first.code, &first.message), "{executor}")
+            }
+        }
+    }
+    agreed.expect("there is an executor")
+}
