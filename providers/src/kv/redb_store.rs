@@ -13,9 +13,11 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`open`] | finds or makes the file, and says why it can't |
+//! | [`database`] | keeps a panic of redb's from spreading |
 //! | [`tables`] | the entries in the file |
 //! | [`writer`] | the thread, the queue and the groups |
 
+mod database;
 mod open;
 mod tables;
 mod writer;
@@ -26,12 +28,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redb::{Database, ReadableDatabase as _};
+use redb::ReadableDatabase as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use wasmatrix_executor_api::KvReply;
 
 pub use self::open::OpenError;
 use self::{
+    database::{SharedDatabase, contain},
     tables::{ENTRIES, Entries},
     writer::{QUEUE_WRITES_MAX, Queued, Writer},
 };
@@ -59,19 +62,21 @@ pub(super) struct RedbStore {
 
 #[derive(Clone)]
 struct Open {
-    database: Arc<Database>,
+    database: SharedDatabase,
     queue: mpsc::Sender<Queued>,
 }
 
 impl RedbStore {
     pub(super) fn open(path: &Path, limits: KvLimits) -> Result<Self, OpenError> {
-        let database = Arc::new(open::database(path)?);
+        let database = contain(|| open::database(path))
+            .map_err(|fault| OpenError::NotAStore { path: path.to_owned(), reason: fault.cause })??;
+        let database = SharedDatabase::new(database);
         let limits = Arc::new(limits);
         let path: Arc<Path> = path.into();
         let (queue, queued) = mpsc::channel(QUEUE_WRITES_MAX);
         let (ended, writer_ended) = watch::channel(false);
         let writer = Writer {
-            database: Arc::clone(&database),
+            database: database.clone(),
             queue: queued,
             limits: Arc::clone(&limits),
             path: Arc::clone(&path),
@@ -109,7 +114,8 @@ impl Store for RedbStore {
         let Open { database, queue: _ } = self.opened()?;
         let (limits, path) = (Arc::clone(&self.limits), Arc::clone(&self.path));
         let answer = tokio::task::spawn_blocking(move || {
-            let answer = read_committed(&database, &bucket, read, &limits);
+            let answer = contain(|| read_committed(&database, &bucket, read, &limits));
+            let answer = answer.unwrap_or_else(|fault| Err(fault.into()));
             if let Err(KvError::Storage(fault)) = &answer {
                 log_fault(&path, fault);
             }
@@ -117,7 +123,7 @@ impl Store for RedbStore {
             drop(permit);
             answer
         });
-        // The task is never aborted: it did not run because the runtime ends, or it panicked inside redb.
+        // It was never aborted and did not panic: the runtime ends.
         answer.await.map_err(|error| Fault { cause: error.to_string() })?
     }
 
@@ -136,18 +142,18 @@ impl Store for RedbStore {
         let idle = self.reads.acquire_many(READS_MAX).await;
         self.reads.close();
         drop(idle);
-        // An error means that the writer panicked, and then too it has ended.
+        // An error too means that it has ended.
         let _ = self.writer_ended.clone().wait_for(|ended| *ended).await;
     }
 }
 
 fn read_committed(
-    database: &Database,
+    database: &SharedDatabase,
     bucket: &Bucket,
     read: Read,
     limits: &KvLimits,
 ) -> Result<KvReply, KvError> {
-    let transaction = database.begin_read().map_err(tables::fault)?;
+    let transaction = database.get().begin_read().map_err(tables::fault)?;
     let entries = Entries(transaction.open_table(ENTRIES).map_err(tables::fault)?);
     semantics::read(&entries, bucket, read, limits)
 }

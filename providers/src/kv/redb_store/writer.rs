@@ -2,11 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use redb::{Database, Durability};
+use redb::Durability;
 use tokio::sync::{mpsc, oneshot};
 use wasmatrix_executor_api::KvReply;
 
 use super::{
+    database::{SharedDatabase, contain},
     log_fault,
     tables::{COUNTERS, ENTRIES, Entries, WriteTables, fault},
 };
@@ -34,7 +35,7 @@ pub(super) struct Queued {
 }
 
 pub(super) struct Writer {
-    pub(super) database: Arc<Database>,
+    pub(super) database: SharedDatabase,
     pub(super) queue: mpsc::Receiver<Queued>,
     pub(super) limits: Arc<KvLimits>,
     pub(super) path: Arc<Path>,
@@ -72,7 +73,7 @@ impl Writer {
             }
         }
         // A caller that goes away now misses an answer; that is its own affair.
-        match self.transact(writes) {
+        match contain(|| self.transact(writes)).unwrap_or_else(Err) {
             Ok(answers) => {
                 for (reply, answer) in replies.into_iter().zip(answers) {
                     let _ = reply.send(answer);
@@ -89,7 +90,7 @@ impl Writer {
 
     /// An answer for each write, all of them on the disk; or a fault, and none of them.
     fn transact(&self, writes: Vec<(Bucket, Write)>) -> Result<Vec<Result<KvReply, KvError>>, Fault> {
-        let mut transaction = self.database.begin_write().map_err(fault)?;
+        let mut transaction = self.database.get().begin_write().map_err(fault)?;
         transaction.set_durability(Durability::Immediate).map_err(fault)?;
         // In one phase, redb tells a torn commit by a checksum that somebody who chooses the data could forge, and
         // our data is chosen by guests.
