@@ -1,1 +1,47 @@
 //! Runs guests in this process, with wasmtime.
+//!
+//! ```text
+//!  Artifact ──intake──► component ──compile──► compiled code ──run──► ExitCause
+//!                                     │  ▲                    │
+//!                                     ▼  │                    ├── supervise: time, share, stop
+//!                                    cache                    ├── limits: memory, tables, handles
+//!                                                             └── host ──► Capabilities, Console
+//! ```
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`config`] | what an executor is built from |
+//! | `executor` | threads, and the way into a run |
+//! | `engine` | every knob of wasmtime |
+//! | `intake` | tells apart what users hand in, and adapts it |
+//! | `compile` | makes it ready, once per digest |
+//! | `cache` | keeps compiled code on disk, and trusts only its own |
+//! | `run` | one run, from instantiation to exit |
+//! | `supervise`, `share`, `ticker` | wall time, processor share, interruption |
+//! | `limits` | memory, tables, handles |
+//! | `trap` | how an end is told |
+//! | `streams` | standard input, output and error |
+//! | `host` | what guests can import |
+//!
+//! Guests run on threads of their own, in slices of one tick: one that spins takes nothing from the caller, and from
+//! its neighbours only what they would share with any other.
+
+#![deny(unsafe_code)]
+
+mod cache;
+mod compile;
+pub mod config;
+mod engine;
+mod executor;
+mod host;
+mod intake;
+mod limits;
+mod run;
+mod share;
+mod streams;
+mod supervise;
+mod ticker;
+mod trap;
+
+pub use config::Config;
+pub use executor::WasmtimeExecutor;

@@ -1,0 +1,4 @@
+//! The executor from outside: real guests, through the two traits.
+
+mod ends;
+mod harness;
