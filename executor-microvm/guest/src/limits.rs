@@ -1,0 +1,140 @@
+//! What a component may take of memory and tables, counted over all its modules, by the same rules as in process:
+//! growth past a limit answers -1, and an abort after a refusal is put down to the limit; memory or a table that is
+//! too large from the start ends the launch.
+//!
+//! The host counts memory too, and believes none of this; here it is counted so that the component is told in
+//! Wasm's own terms.
+
+use alloc::{format, string::String};
+use core::fmt;
+
+use wasmatrix_microvm_abi::End;
+use wasmtime::ResourceLimiter;
+
+/// How the limits are numbered in [`End::LimitReached`].
+const MEMORY: u8 = 0;
+const TABLE: u8 = 1;
+const HANDLES: u8 = 2;
+
+/// A limit was reached, as an error that ends a component.
+#[derive(Clone, Debug)]
+pub(crate) struct LimitReached {
+    limit: u8,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for LimitReached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl core::error::Error for LimitReached {}
+
+impl From<LimitReached> for End {
+    fn from(LimitReached { limit, message }: LimitReached) -> Self {
+        Self::LimitReached { limit, message }
+    }
+}
+
+/// Counts what the component has.
+pub(crate) struct Limiter {
+    memory: Pot,
+    table: Pot,
+    handles_max: u32,
+}
+
+struct Pot {
+    max: u64,
+    used: u64,
+    /// What the last allowed growth added: taken back if the growth itself fails.
+    last: u64,
+    /// The last growth that was refused, as the size wanted in all.
+    refused: Option<u64>,
+}
+
+impl Pot {
+    const fn new(max: u64) -> Self {
+        Self { max, used: 0, last: 0, refused: None }
+    }
+
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let more = desired.saturating_sub(current) as u64;
+        let wanted = self.used.saturating_add(more);
+        if wanted > self.max {
+            (self.last, self.refused) = (0, Some(wanted));
+            return false;
+        }
+        (self.last, self.used) = (more, wanted);
+        true
+    }
+
+    fn undo(&mut self) {
+        self.used -= core::mem::take(&mut self.last);
+    }
+}
+
+impl Limiter {
+    /// Nothing used yet.
+    pub(crate) const fn new(memory_bytes_max: u64, table_elements_max: u64, handles_max: u32) -> Self {
+        Self { memory: Pot::new(memory_bytes_max), table: Pot::new(table_elements_max), handles_max }
+    }
+
+    /// The limit that stood in the component's way, if one ever did: memory before tables.
+    pub(crate) fn refused(&self) -> Option<LimitReached> {
+        let memory = self.memory.refused.map(|wanted| LimitReached {
+            limit: MEMORY,
+            message: format!("{} bytes are allowed, {wanted} were wanted", self.memory.max),
+        });
+        memory.or_else(|| {
+            self.table.refused.map(|wanted| LimitReached {
+                limit: TABLE,
+                message: format!("{} table elements are allowed, {wanted} were wanted", self.table.max),
+            })
+        })
+    }
+
+    /// How the end by too many handles is told.
+    pub(crate) fn handles_reached(&self) -> LimitReached {
+        LimitReached {
+            limit: HANDLES,
+            message: format!("all {} handles are in use and one more was wanted", self.handles_max),
+        }
+    }
+
+    fn answer(&self, allowed: bool, current: usize) -> wasmtime::Result<bool> {
+        match self.refused() {
+            Some(reached) if !allowed && current == 0 => Err(reached.into()),
+            Some(_) | None => Ok(allowed),
+        }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // Beyond its own maximum a memory never grows: that refusal is the component's own.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let allowed = self.memory.grow(current, desired);
+        self.answer(allowed, current)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory.undo();
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let allowed = self.table.grow(current, desired);
+        self.answer(allowed, current)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.table.undo();
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! What an executor is built from.
+
+use std::path::PathBuf;
+
+use crate::MicrovmExecutor;
+
+const MIB: u64 = 1 << 20;
+
+/// How an executor is set up. [`Config::default`] suits one node; [`Config::build`] makes the executor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// KVM's device.
+    pub kvm: PathBuf,
+    /// Runs at one time; each has a machine and a thread.
+    pub instances_max: u32,
+    /// Machines kept booted ahead of need.
+    pub pool_machines_max: u32,
+    /// Largest artifact taken in, in bytes.
+    pub artifact_bytes_max: u64,
+    /// Compilations at one time. Each uses all cores by itself where it can.
+    pub compilations_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            kvm: PathBuf::from("/dev/kvm"),
+            instances_max: 1000,
+            pool_machines_max: 4,
+            artifact_bytes_max: 128 * MIB,
+            compilations_max: 2,
+        }
+    }
+}
+
+impl Config {
+    /// Makes the executor. Never fails: on a machine without KVM the executor's capacity says why it can't be used,
+    /// and every launch is refused with that sentence.
+    pub fn build(self) -> MicrovmExecutor {
+        MicrovmExecutor::new(self)
+    }
+}

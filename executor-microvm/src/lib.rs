@@ -1,0 +1,44 @@
+//! Runs guests in KVM micro-VMs: each run in a machine of its own, whose guest is the image in `guest/`.
+//!
+//! ```text
+//!  prepare: artifact ─► intake ─► compile (Cranelift, here) ─► code, shared read-only by all machines that run it
+//!  launch:  pool ─► booted machine ─► map code, add memory ─► a thread that runs its one vCPU
+//!                                                              │ exit: a request, parsed once, served
+//!                                                              └─► console, capabilities, clock
+//! ```
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`config`] | how an executor is set up |
+//! | [`executor`] | the executor: prepare and launch |
+//! | [`probe`] | whether this machine can run micro-VMs |
+//! | [`compile`] | from an artifact to code for the guest |
+//! | [`image`] | the guest's own image, loaded once |
+//! | [`machine`] | one virtual machine: its tables, its memory, its exits |
+//! | [`pool`] | machines booted ahead of need |
+//! | [`run`] | one run: the vCPU's thread and the driver's handle |
+//! | [`serve`] | what the host does for a guest |
+//! | [`ending`] | how an end is told |
+//! | [`sys`] | everything that needs `unsafe` |
+//!
+//! The host believes nothing that a machine says. A machine that breaks a rule is ended, alone.
+
+#![deny(unsafe_code)]
+
+mod compile;
+mod config;
+mod elf;
+mod ending;
+mod executor;
+mod image;
+mod machine;
+mod pool;
+mod probe;
+mod run;
+mod serve;
+mod share;
+#[expect(unsafe_code, reason = "KVM: memory lent to a machine, signals to its thread")]
+mod sys;
+
+pub use config::Config;
+pub use executor::MicrovmExecutor;

@@ -1,0 +1,290 @@
+//! One virtual machine: booted, given a run, run.
+//!
+//! ```text
+//!  boot ──► ready ──equip──► running ──► dropped       no machine is used twice
+//!  (waits in the pool)
+//! ```
+//!
+//! The machine's tables are the host's: ring 3, where all of the guest is, can neither read nor write them. What it
+//! does there can make it fail, and nothing else.
+
+use std::{ops::Range, sync::Arc};
+
+use kvm_bindings::{CpuId, kvm_regs, kvm_sregs};
+use kvm_ioctls::Kvm;
+use vm_memory::{Bytes, VolatileMemory};
+use wasmatrix_microvm_abi::{
+    Malformed, Request, Response,
+    engine::FeatureSet,
+    layout::{
+        ARTIFACT, ARTIFACT_PHYSICAL, HEAP, HEAP_BYTES, IMAGE, IMAGE_PHYSICAL, LARGE_PAGE_BYTES, MEMORIES,
+        MEMORIES_END, MEMORIES_PHYSICAL, PAGE_BYTES, PRIVATE_PHYSICAL, REQUEST, REQUEST_BYTES_MAX, RESPONSE,
+        RESPONSE_BYTES_MAX, RESPONSE_LENGTH, STACK, STACK_BYTES, TRAP_ENTRY,
+    },
+};
+
+use self::{
+    descriptors::{FRAME, STUBS},
+    tables::{Access, OutOfTables, Tables},
+};
+use crate::{
+    compile::Code,
+    image::Image,
+    sys::{Exit, Kicker, Memory, Vm, VmError},
+};
+
+mod descriptors;
+mod registers;
+mod tables;
+
+/// Private memory for page tables, descriptors and the image's data, in bytes. Tables for 4 GiB of linear memory
+/// take half of it.
+const SMALL_BYTES: u64 = 16 << 20;
+
+/// Larger stretches of private memory, one after the other: virtual address and length.
+const LARGE: [(u64, u64); 4] = [
+    (REQUEST, (REQUEST_BYTES_MAX as u64).next_multiple_of(LARGE_PAGE_BYTES)),
+    (RESPONSE_LENGTH, (RESPONSE_BYTES_MAX as u64 + RESPONSE - RESPONSE_LENGTH).next_multiple_of(LARGE_PAGE_BYTES)),
+    (STACK, STACK_BYTES),
+    (HEAP, HEAP_BYTES),
+];
+/// Where in private memory the request and the response are.
+const REQUEST_AT: u64 = SMALL_BYTES;
+const RESPONSE_LENGTH_AT: u64 = REQUEST_AT + LARGE[0].1;
+const RESPONSE_AT: u64 = RESPONSE_LENGTH_AT + (RESPONSE - RESPONSE_LENGTH);
+/// All of a machine's private memory, in bytes, of which it has what it touches.
+const PRIVATE_BYTES: u64 = SMALL_BYTES + LARGE[0].1 + LARGE[1].1 + LARGE[2].1 + LARGE[3].1;
+
+/// Exceptions that compiled Wasm makes on purpose: division, an invalid opcode, a page that is not there.
+const WASM_EXCEPTIONS: [u8; 3] = [0, 6, PAGE_FAULT];
+const PAGE_FAULT: u8 = 14;
+
+/// A machine could not be made or set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MachineError {
+    /// KVM refused.
+    #[error(transparent)]
+    Kvm(#[from] VmError),
+    /// The system gave no memory.
+    #[error("no address space for a micro-VM: raise the limit on address space (ulimit -v)")]
+    Memory(#[source] vm_memory::mmap::MmapRegionError),
+    /// Something has no room in private memory.
+    #[error(transparent)]
+    Tables(#[from] OutOfTables),
+    /// It did not come up.
+    #[error("the micro-VM did not boot: {0}")]
+    Boot(String),
+}
+
+/// Why a machine was ended: what its guest did, or what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Violation {
+    /// An exception that no compiled code makes, or not there.
+    #[error("exception {vector} at {instruction:#x}, touching {address:#x}")]
+    Exception { vector: u8, instruction: u64, address: u64 },
+    /// A report of an exception that did not come from ring 0.
+    #[error("it pretended to have had exception {0}")]
+    ForgedException(u8),
+    /// The processor stopped in a way of no guest of ours.
+    #[error("{0}")]
+    Unexpected(String),
+    /// The request's length is impossible.
+    #[error("a request of {0} bytes")]
+    RequestLength(u32),
+    /// The request is none.
+    #[error("a request that is none: {0}")]
+    Request(#[from] Malformed),
+    /// It asked for something that makes no sense now.
+    #[error("a request out of turn")]
+    OutOfTurn,
+    /// KVM failed.
+    #[error("{0}")]
+    Kvm(String),
+}
+
+/// A machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    vm: Vm,
+    private: Arc<Memory>,
+    tables: Tables,
+    /// System registers of ring 3.
+    ring3: kvm_sregs,
+    /// Where compiled code is, in the guest's addresses.
+    text: Range<u64>,
+    /// Linear memory: bytes that it may have, and has.
+    memory_bytes_max: u64,
+    memory_bytes: u64,
+}
+
+impl Machine {
+    /// Makes a machine and runs its guest until it is ready for a run.
+    pub(crate) fn boot(kvm: &Kvm, cpuid: &CpuId, image: &Image, features: FeatureSet) -> Result<Self, MachineError> {
+        let mut machine = Self::new(kvm, cpuid, image)?;
+        machine.vm.set_registers(&kvm_regs {
+            rip: IMAGE,
+            // As if it had been called.
+            rsp: STACK + STACK_BYTES - 8,
+            rdi: features.0.into(),
+            rflags: registers::RING3_FLAGS,
+            ..Default::default()
+        })?;
+        let never_kicked = Kicker::default();
+        let mut buffer = Vec::new();
+        let outcome = machine.step(&never_kicked, &mut buffer).map(|step| match step {
+            Step::Request(length) => Request::parse(&buffer[..length]) == Ok(Request::Ready),
+            Step::Kicked => false,
+        });
+        match outcome {
+            Ok(true) => Ok(machine),
+            Ok(false) => Err(MachineError::Boot("its first request is not that it is ready".into())),
+            Err(violation) => Err(MachineError::Boot(violation.to_string())),
+        }
+    }
+
+    fn new(kvm: &Kvm, cpuid: &CpuId, image: &Image) -> Result<Self, MachineError> {
+        let size = usize::try_from(PRIVATE_BYTES).expect("an address fits in a 64-bit machine's usize");
+        let private = Arc::new(Memory::new(size).map_err(MachineError::Memory)?);
+        let mut tables = Tables::new(Arc::clone(&private), SMALL_BYTES)?;
+        let descriptors = descriptors::write(&mut tables)?;
+        let mut physical = SMALL_BYTES;
+        for (address, bytes) in LARGE {
+            tables.map_large(address, PRIVATE_PHYSICAL + physical, bytes, Access::DATA)?;
+            physical += bytes;
+        }
+        let constants = IMAGE + image.code_bytes;
+        let shared = image.shared.size() as u64;
+        tables.map(IMAGE, IMAGE_PHYSICAL, image.code_bytes, Access::CODE)?;
+        tables.map(constants, IMAGE_PHYSICAL + image.code_bytes, shared - image.code_bytes, Access::CONSTANT)?;
+        let data = &image.data;
+        let at = tables.allocate(data.memory_bytes.next_multiple_of(PAGE_BYTES))?;
+        tables.write(at, &data.bytes)?;
+        tables.map(data.address, PRIVATE_PHYSICAL + at, data.memory_bytes.next_multiple_of(PAGE_BYTES), Access::DATA)?;
+
+        let mut vm = Vm::new(kvm, cpuid)?;
+        vm.lend(Arc::clone(&private), PRIVATE_PHYSICAL, false)?;
+        vm.lend(Arc::clone(&image.shared), IMAGE_PHYSICAL, true)?;
+        let ring3 = registers::ring3(&vm.system_registers()?, tables.root(), &descriptors);
+        vm.set_system_registers(&ring3)?;
+        Ok(Self { vm, private, tables, ring3, text: 0..0, memory_bytes_max: 0, memory_bytes: 0 })
+    }
+
+    /// Gives a machine that is ready its code and its linear memory.
+    pub(crate) fn equip(&mut self, code: &Code, memory_bytes_max: u64) -> Result<(), MachineError> {
+        let pages = |bytes: u64| bytes.next_multiple_of(PAGE_BYTES);
+        let size = code.memory.size() as u64;
+        let text = code.text.start / PAGE_BYTES * PAGE_BYTES..pages(code.text.end).min(size);
+        for (range, access) in [
+            (0..text.start, Access::CONSTANT),
+            (text.clone(), Access::CODE),
+            (text.end..size, Access::CONSTANT),
+        ] {
+            let bytes = range.end - range.start;
+            self.tables.map(ARTIFACT + range.start, ARTIFACT_PHYSICAL + range.start, bytes, access)?;
+        }
+        self.vm.lend(Arc::clone(&code.memory), ARTIFACT_PHYSICAL, true)?;
+        let memory_bytes_max = pages(memory_bytes_max);
+        let memory = Memory::new(usize::try_from(memory_bytes_max).unwrap_or(usize::MAX));
+        self.vm.lend(Arc::new(memory.map_err(MachineError::Memory)?), MEMORIES_PHYSICAL, false)?;
+        self.text = ARTIFACT + code.text.start..ARTIFACT + code.text.end;
+        self.memory_bytes_max = memory_bytes_max;
+        Ok(())
+    }
+
+    /// Runs the guest until it asks for something, or is kicked. A request is copied into `buffer` before anybody
+    /// looks at it, so that the guest can't change it any more; its length is in the answer.
+    pub(crate) fn step(&mut self, kicker: &Kicker, buffer: &mut Vec<u8>) -> Result<Step, Violation> {
+        loop {
+            match self.vm.run(kicker) {
+                Exit::Hypercall(length) => return self.fetch(length, buffer).map(Step::Request),
+                Exit::Exception(vector) => self.deliver(vector)?,
+                Exit::Kicked => return Ok(Step::Kicked),
+                Exit::Unexpected(what) => return Err(Violation::Unexpected(what)),
+            }
+        }
+    }
+
+    fn fetch(&self, length: u32, buffer: &mut Vec<u8>) -> Result<usize, Violation> {
+        if length > REQUEST_BYTES_MAX {
+            return Err(Violation::RequestLength(length));
+        }
+        let bytes = length as usize;
+        if buffer.len() < bytes {
+            buffer.resize(bytes, 0);
+        }
+        let at = usize::try_from(REQUEST_AT).expect("an address fits in a 64-bit machine's usize");
+        let read = self.private.as_volatile_slice().read_slice(&mut buffer[..bytes], at);
+        read.map_err(|_| Violation::RequestLength(length)).map(|()| bytes)
+    }
+
+    /// Answers the request. False: the answer is too long and was not given.
+    pub(crate) fn answer(&self, response: &Response) -> bool {
+        let bytes = response.encode();
+        let Ok(length) = u32::try_from(bytes.len()) else { return false };
+        let at = |offset: u64| usize::try_from(offset).expect("an address fits in a 64-bit machine's usize");
+        let memory = self.private.as_volatile_slice();
+        length <= RESPONSE_BYTES_MAX
+            && memory.write_slice(&bytes, at(RESPONSE_AT)).is_ok()
+            && memory.write_obj(length, at(RESPONSE_LENGTH_AT)).is_ok()
+    }
+
+    /// Makes linear memory present, zeroed. False: it may not have so much, or not there.
+    pub(crate) fn commit(&mut self, address: u64, bytes: u64) -> bool {
+        let in_arena = address >= MEMORIES && address.checked_add(bytes).is_some_and(|end| end <= MEMORIES_END);
+        let aligned = address % PAGE_BYTES == 0 && bytes % PAGE_BYTES == 0;
+        if !in_arena || !aligned || bytes > self.memory_bytes_max - self.memory_bytes {
+            return false;
+        }
+        let physical = MEMORIES_PHYSICAL + self.memory_bytes;
+        // Pages are spent even if some of them were there already: who asks twice has less, and the count stays right.
+        self.memory_bytes += bytes;
+        self.tables.map(address, physical, bytes, Access::DATA).is_ok()
+    }
+
+    /// Linear memory that is present, in bytes.
+    pub(crate) const fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Takes an exception of compiled code back to ring 3, where wasmtime makes a trap of it. Any other exception
+    /// ends the machine.
+    fn deliver(&mut self, vector: u8) -> Result<(), Violation> {
+        let kvm = |error: VmError| Violation::Kvm(error.to_string());
+        let system = self.vm.system_registers().map_err(kvm)?;
+        let mut registers = self.vm.registers().map_err(kvm)?;
+        // Only ring 0 may report, and in ring 0 there is nothing but the stubs.
+        if system.cs.selector & 3 != 0 || !STUBS.contains(&registers.rip) {
+            return Err(Violation::ForgedException(vector));
+        }
+        let frame: [u64; 5] = FRAME.map(|at| self.tables.read(at).unwrap_or_default());
+        let [instruction, code_segment, _flags, stack, _stack_segment] = frame;
+        let address = if vector == PAGE_FAULT { system.cr2 } else { 0 };
+        let on_stack = (STACK + PAGE_BYTES..=STACK + STACK_BYTES).contains(&stack);
+        if !WASM_EXCEPTIONS.contains(&vector)
+            || code_segment & 3 != 3
+            || !on_stack
+            || !self.text.contains(&instruction)
+        {
+            return Err(Violation::Exception { vector, instruction, address });
+        }
+        registers.rip = TRAP_ENTRY;
+        registers.rdi = instruction;
+        registers.rsi = registers.rbp;
+        registers.rdx = (vector == PAGE_FAULT).into();
+        registers.rcx = address;
+        // Below the red zone, and aligned as if it had been called.
+        registers.rsp = ((stack - 256) & !15) - 8;
+        registers.rflags = registers::RING3_FLAGS;
+        self.vm.set_system_registers(&self.ring3).map_err(kvm)?;
+        self.vm.set_registers(&registers).map_err(kvm)
+    }
+}
+
+/// Where a machine stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// With a request of so many bytes, copied out.
+    Request(usize),
+    /// Because it was kicked.
+    Kicked,
+}
