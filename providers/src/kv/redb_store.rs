@@ -19,6 +19,8 @@
 
 mod database;
 mod open;
+#[cfg(test)]
+mod power_loss;
 mod tables;
 mod writer;
 
@@ -28,7 +30,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redb::ReadableDatabase as _;
+use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use wasmatrix_executor_api::KvReply;
 
@@ -70,6 +72,11 @@ impl RedbStore {
     pub(super) fn open(path: &Path, limits: KvLimits) -> Result<Self, OpenError> {
         let database = contain(|| open::database(path))
             .map_err(|fault| OpenError::NotAStore { path: path.to_owned(), reason: fault.cause })??;
+        Self::over(database, path, limits)
+    }
+
+    /// Starts the work on a database that holds the tables. `path` is for the log.
+    fn over(database: Database, path: &Path, limits: KvLimits) -> Result<Self, OpenError> {
         let database = SharedDatabase::new(database);
         let limits = Arc::new(limits);
         let path: Arc<Path> = path.into();

@@ -158,7 +158,7 @@ fn found(database: &Database) -> Result<Found, redb::Error> {
     Ok(format.map_or(Found::SomethingElse, Found::Store))
 }
 
-fn make_tables(database: &Database) -> Result<(), redb::Error> {
+pub(super) fn make_tables(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(ENTRIES)?;
     transaction.open_table(COUNTERS)?.insert(FORMAT, FORMAT_VERSION)?;
