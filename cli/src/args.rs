@@ -22,7 +22,8 @@ pub(crate) use verbs::{
 /// Where a server listens, and a client asks, unless told otherwise.
 pub(crate) const ADDR_DEFAULT: &str = "http://127.0.0.1:7117";
 
-const EXIT_CODES: &str = "\
+/// What `wasmatrix exit-codes` says, and the long help.
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
     0  done
     1  failed, in a way that has no code of its own
@@ -55,7 +56,7 @@ Environment:
     propagate_version = true,
     arg_required_else_help = true,
     max_term_width = 110,
-    after_help = "Start with: wasmatrix run hello.wasm\nExit codes and environment: wasmatrix --help",
+    after_help = "Start with: wasmatrix run hello.wasm\nExit codes and environment: wasmatrix help exit-codes",
     after_long_help = EXIT_CODES
 )]
 pub(crate) struct Cli {
@@ -158,7 +159,11 @@ pub(crate) enum Verb {
     /// Write the manual pages to a directory
     Man(Man),
     /// Say which version this is, and the server's if it answers
+    #[command(after_help = "Example:\n  wasmatrix version -o json")]
     Version,
+    /// Say what the exit codes mean
+    #[command(after_help = EXIT_CODES)]
+    ExitCodes,
 }
 
 /// The whole command line, every flag with its twin among the environment variables.

@@ -235,12 +235,15 @@ fn texts(grants: &[Grant]) -> Vec<String> {
     grants.iter().map(ToString::to_string).collect()
 }
 
-/// What a status means: a refusal of the server's, or that the connection failed.
+/// What a status means: a refusal of the server's, or that the connection failed, or that no Wasmatrix answered.
 fn told(addr: &str, status: &Status) -> CliError {
     let failure = failure::from_status(status, SystemClock.now());
+    let broken = |reason: String| CliError::Broken { addr: addr.to_owned(), reason };
     match std::error::Error::source(status) {
-        Some(cause) if failure.code == ErrorCode::NodeUnavailable => {
-            CliError::Broken { addr: addr.to_owned(), reason: chain(cause) }
+        Some(cause) if failure.code == ErrorCode::NodeUnavailable => broken(chain(cause)),
+        // Ours always says more than its code.
+        None if failure.code == ErrorCode::NodeUnavailable && status.details().is_empty() => {
+            broken(failure.message)
         }
         Some(_) | None => CliError::Refused(failure),
     }
@@ -257,4 +260,59 @@ fn converted<W, M: TryFrom<W, Error = Invalid>>(field: &str, message: W) -> Resu
 
 fn nonsense(invalid: &Invalid) -> CliError {
     CliError::Answer { problem: invalid.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::args::OutputFormat;
+
+    fn global(addr: &str) -> Global {
+        Global {
+            addr: addr.to_owned(),
+            output: OutputFormat::Table,
+            timeout: Some(Duration::from_secs(10)),
+            quiet: true,
+            verbose: 0,
+            log: None,
+            log_format: wasmatrix_telemetry::Format::Auto,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_a_mistake_of_the_command_line() {
+        for addr in ["", "127.0.0.1:7117", "https://127.0.0.1:7117", "ftp://x", "http://", "http://a b"] {
+            let Err(error) = Client::connect(&global(addr)).await else { panic!("{addr} was taken") };
+            assert!(matches!(error, CliError::Usage { .. }), "{addr}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_the_user_is_told_so_and_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let Err(error) = Client::connect(&global(&addr)).await else { panic!("somebody answered") };
+        assert_eq!(error.to_string(), format!("no Wasmatrix answers at {addr}"));
+        assert!(error.hint().unwrap().contains("wasmatrix up"));
+    }
+
+    #[tokio::test]
+    async fn what_answers_and_is_no_wasmatrix_is_not_taken_for_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (connection, _) = listener.accept().await.unwrap();
+            drop(connection);
+        });
+        let client = Client::connect(&global(&addr)).await;
+        let error = match client {
+            Ok(client) => client.list().await.expect_err("it hung up"),
+            Err(error) => error,
+        };
+        assert!(matches!(error, CliError::Broken { .. } | CliError::Unreachable { .. }), "{error:?}");
+        server.await.unwrap();
+    }
 }

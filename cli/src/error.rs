@@ -1,5 +1,5 @@
 //! What can go wrong in a verb, what the user is told, and which exit code a script sees. The one place that maps
-//! failures to exit codes; `wasmatrix --help` documents them.
+//! failures to exit codes; `wasmatrix help exit-codes` documents them.
 
 use std::{fmt, io, path::PathBuf};
 

@@ -99,6 +99,16 @@ impl<W: Write> Printer<W> {
         self.out.flush()
     }
 
+    /// Shows one thing: as a table of one row, or as a document.
+    pub(crate) fn row<T: Row>(&mut self, item: &T) -> io::Result<()> {
+        match self.format {
+            OutputFormat::Table | OutputFormat::Wide => self.list(std::slice::from_ref(item)),
+            OutputFormat::Json | OutputFormat::Yaml | OutputFormat::Name => {
+                self.one(item, |_, _| String::new())
+            }
+        }
+    }
+
     /// Shows one thing; in a table, with `describe`'s lines.
     pub(crate) fn one<T: Document>(
         &mut self,

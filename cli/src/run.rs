@@ -30,7 +30,7 @@ use crate::{
 pub(crate) use signals::{Signal, Signals};
 
 /// How long a call to the host in flight may take after Ctrl-C.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_millis(500);
 /// How long the node may take to close its stores after the guest has ended.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// Most denied permissions that are told.
@@ -170,7 +170,7 @@ async fn supervise(
     quiet: bool,
 ) -> Result<RunExit, CliError> {
     let name = spec.name.to_string();
-    let (console, said) = console::stdio();
+    let (console, flush) = console::stdio();
     let start = agent.start_attached(spec, Some(artifact), Arc::new(console));
     tokio::select! {
         started = start => { started?; }
@@ -188,7 +188,7 @@ async fn supervise(
         }
     };
     let status = ended?;
-    said.flushed().await;
+    flush.wait().await;
     let exit = exit_of(&status, asked);
     tell(agent, &status, exit, quiet).await;
     Ok(exit)

@@ -18,7 +18,7 @@ use wasmatrix_agent::{Config, KvBackend};
 use wasmatrix_control_plane::ControlPlane;
 
 use crate::{
-    args::{Global, KvPlace, Up},
+    args::{ADDR_DEFAULT, Global, KvPlace, Up},
     dirs,
     error::{CliError, Exit, chain},
     run::{RunExit, Signals, cache_dir, kv_backend},
@@ -36,6 +36,7 @@ pub(crate) async fn up(args: Up, global: &Global) -> Result<u8, CliError> {
         Some(addr) => Some(bind(addr, "--metrics-listen").await?),
         None => None,
     };
+    let metrics_addr = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let kv = kv(&args)?;
     let mut config = Config::new(args.node.clone());
     config.kv = kv.clone();
@@ -48,7 +49,9 @@ pub(crate) async fn up(args: Up, global: &Global) -> Result<u8, CliError> {
     let draining = CancellationToken::new();
     let http = metrics_listener.map(|listener| http::serve(listener, agent.clone(), draining.clone()));
     if !global.quiet {
-        greet(&args, &listener, &kv)?;
+        let metrics =
+            metrics_addr.map(|addr| format!("  metrics   http://{addr}/metrics\n")).unwrap_or_default();
+        greet(&args, listener.local_addr()?, &kv, &metrics);
     }
     let told = draining.clone();
     let serving = wasmatrix_control_plane::serve(
@@ -133,22 +136,20 @@ fn make_private(dir: &std::path::Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-fn greet(args: &Up, listener: &TcpListener, kv: &KvBackend) -> Result<(), CliError> {
+/// Says where it listens and what to type next.
+fn greet(args: &Up, addr: SocketAddr, kv: &KvBackend, metrics: &str) {
     use std::io::Write as _;
-    let addr = listener.local_addr()?;
+    let (node, version) = (&args.node, env!("CARGO_PKG_VERSION"));
     let kept = match kv {
         KvBackend::Memory => "in memory, gone when this ends".to_owned(),
         KvBackend::File(path) => path.display().to_string(),
     };
-    let default = crate::args::ADDR_DEFAULT.ends_with(&addr.to_string());
-    let flag = if default { String::new() } else { format!("--addr http://{addr} ") };
-    let mut text = format!("wasmatrix {} listens at http://{addr}\n", env!("CARGO_PKG_VERSION"));
-    text.push_str(&format!("  node      {}\n  key-value {kept}\n", args.node));
-    if let Some(metrics) = args.metrics_listen {
-        text.push_str(&format!("  metrics   http://{metrics}/metrics\n"));
-    }
-    text.push_str(&format!("In another terminal: wasmatrix {flag}start app.wasm, wasmatrix {flag}ps\n"));
-    text.push_str("Ctrl-C drains and ends it.\n");
-    let _ = io::stderr().write_all(text.as_bytes());
-    Ok(())
+    let url = format!("http://{addr}");
+    let flag = if url == ADDR_DEFAULT { String::new() } else { format!("--addr {url} ") };
+    let text = format!(
+        "wasmatrix {version} listens at {url}\n  node      {node}\n  key-value {kept}\n{metrics}\
+         In another terminal: wasmatrix {flag}start app.wasm; wasmatrix {flag}ps\n\
+         Ctrl-C drains and ends it.\n"
+    );
+    let _ = io::stderr().write_all(text.as_bytes()); // with standard error gone there is nobody to tell
 }

@@ -8,7 +8,7 @@
 //! | [`nodes`] | `node`, `provider`, `version` |
 //! | [`doctor`] | `doctor` |
 //! | [`inspect`] | `inspect` |
-//! | [`shell`] | `completion`, `man` |
+//! | [`shell`] | `completion`, `man`, `exit-codes` |
 //!
 //! `run` and `up` are larger and have modules of their own beside this one.
 
@@ -54,6 +54,7 @@ pub(crate) async fn perform(cli: Cli) -> Result<u8, CliError> {
         Verb::Doctor(args) => return doctor::doctor(&args, out).await.map(|exit| exit as u8),
         Verb::Inspect(args) => inspect::inspect(&args, out)?,
         Verb::Completion(args) => shell::completion(&args)?,
+        Verb::ExitCodes => shell::exit_codes()?,
         Verb::Man(args) => shell::man(&args, out)?,
     }
     Ok(Exit::Ok as u8)

@@ -49,11 +49,8 @@ Examples:
   cat data | wasmatrix run --memory 64MiB --wall-time 10s filter.wasm > out
 
 Everything after FILE goes to the guest. It gets its stdio from you and nothing else that it was not granted.
-Exit codes: the guest's own; 124 wall time, 126 can't be run, 134 trap, 137 other limits; wasmatrix --help has all.")]
+Exit codes: the guest's own; 124 wall time, 126 can't be run, 134 trap, 137 other limits; `wasmatrix help exit-codes` has all.")]
 pub(crate) struct Run {
-    /// What it may do and use.
-    #[command(flatten)]
-    pub definition: Definition,
     /// Where its key-value data is kept: `memory`, or the path of a file
     #[arg(long, value_name = "PLACE", default_value = "memory")]
     pub kv: KvPlace,
@@ -63,6 +60,10 @@ pub(crate) struct Run {
     /// A component or WASI preview-1 module, and the arguments it is given
     #[arg(value_name = "FILE [ARGS]", required = true, trailing_var_arg = true, value_hint = clap::ValueHint::FilePath)]
     pub program: Vec<OsString>,
+    // Last, because the heading of its limits holds for all that follows.
+    /// What it may do and use.
+    #[command(flatten)]
+    pub definition: Definition,
 }
 
 /// `up`
@@ -113,15 +114,15 @@ pub(crate) struct Start {
     /// A component or WASI preview-1 module
     #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub file: PathBuf,
+    /// The arguments it is given
+    #[arg(last = true)]
+    pub args: Vec<String>,
     /// What it may do and use.
     #[command(flatten)]
     pub definition: Definition,
     /// When it is started again.
     #[command(flatten)]
     pub restart: Restart,
-    /// The arguments it is given
-    #[arg(last = true)]
-    pub args: Vec<String>,
 }
 
 /// `get`

@@ -39,34 +39,47 @@ pub(crate) struct Stdio {
     input: Mutex<Input>,
     stdout: Mutex<Stdout>,
     stderr: Mutex<Stderr>,
-    lines: queue::Sender<String>,
+    lines: queue::Sender<Said>,
     lines_dropped: AtomicU64,
 }
 
-/// What waits until all has been said.
-pub(crate) struct Said(oneshot::Receiver<()>);
+/// What goes through the queue to standard error.
+enum Said {
+    Line(String),
+    /// All before it has been written, once this is dropped.
+    Flush(oneshot::Sender<()>),
+}
 
-impl Said {
-    /// Waits until the lines of `wasi:logging` have been written, but not for a reader that stalls. The console must
-    /// have been dropped.
-    pub(crate) async fn flushed(self) {
-        let _ = tokio::time::timeout(FLUSH_MAX, self.0).await;
+/// The way to wait for the lines of `wasi:logging`.
+pub(crate) struct Flush(queue::Sender<Said>);
+
+impl Flush {
+    /// Waits until what the guest has said so far has been written, but not for a reader that stalls.
+    pub(crate) async fn wait(self) {
+        let flushed = async {
+            let (flush, done) = oneshot::channel();
+            if self.0.send(Said::Flush(flush)).await.is_ok() {
+                let _ = done.await; // an error is the other end being dropped, which is what it is told by
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH_MAX, flushed).await;
     }
 }
 
 /// Our standard streams as a console.
-pub(crate) fn stdio() -> (Stdio, Said) {
-    let (lines, mut queued) = queue::channel::<String>(LOG_LINES_MAX);
-    let (said, all_said) = oneshot::channel();
+pub(crate) fn stdio() -> (Stdio, Flush) {
+    let (lines, mut queued) = queue::channel(LOG_LINES_MAX);
     tokio::spawn(async move {
         let mut stderr = tokio::io::stderr();
-        while let Some(line) = queued.recv().await {
-            // A reader that is gone hears nothing more; that is no reason to end the guest.
-            let _ = stderr.write_all(line.as_bytes()).await;
-            let _ = stderr.flush().await;
+        while let Some(said) = queued.recv().await {
+            match said {
+                // A reader that is gone hears nothing more; that is no reason to end the guest.
+                Said::Line(line) => drop(pass(&mut stderr, line.as_bytes()).await),
+                Said::Flush(done) => drop(done),
+            }
         }
-        let _ = said.send(());
     });
+    let flush = Flush(lines.clone());
     let console = Stdio {
         input: Mutex::new(Input::default()),
         stdout: Mutex::new(tokio::io::stdout()),
@@ -74,7 +87,7 @@ pub(crate) fn stdio() -> (Stdio, Said) {
         lines,
         lines_dropped: AtomicU64::new(0),
     };
-    (console, Said(all_said))
+    (console, flush)
 }
 
 #[async_trait]
@@ -95,7 +108,7 @@ impl Console for Stdio {
         let loss = if dropped > 0 { format!("[{dropped} log lines were dropped]\n") } else { String::new() };
         let context = if context.is_empty() { String::new() } else { format!("{context}: ") };
         let line = format!("{loss}[{level}] {}\n", harmless(&format!("{context}{message}")));
-        if self.lines.try_send(line).is_err() {
+        if self.lines.try_send(Said::Line(line)).is_err() {
             self.lines_dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }
     }

@@ -166,3 +166,26 @@ pub(crate) fn validate(args: &Validate, out: &mut Printer) -> Result<(), CliErro
     out.list(&specs)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmatrix_model::{Digest, ExecutorKind, RestartMode};
+
+    use super::*;
+
+    #[test]
+    fn every_field_that_differs_is_named() {
+        let plain = InstanceSpec::new("a".parse().unwrap(), Digest::of(b"1"));
+        assert!(differences(&plain, &plain).is_empty());
+        let mut other = InstanceSpec::new("a".parse().unwrap(), Digest::of(b"2"));
+        other.executor = ExecutorKind::Microvm;
+        other.args.push("x".to_owned());
+        other.env.insert("A".to_owned(), "1".to_owned());
+        other.config.insert("A".to_owned(), "1".to_owned());
+        other.grants.assign("kv:read".parse().unwrap()).unwrap();
+        other.limits.handles_max = 16;
+        other.restart.mode = RestartMode::Always;
+        let all = ["file", "executor", "args", "env", "config", "grants", "limits", "restart"];
+        assert_eq!(differences(&plain, &other), all);
+    }
+}

@@ -27,7 +27,7 @@ pub(crate) async fn start(args: Start, global: &Global, out: &mut Printer) -> Re
         }
         _ => out.say(&format!("{name} is {}; follow it with `wasmatrix logs -f {name}`", instance.phase)),
     }
-    out.list(&[instance])?;
+    out.row(&instance)?;
     Ok(())
 }
 

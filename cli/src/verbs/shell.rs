@@ -1,4 +1,4 @@
-//! `completion` and `man`: what a package installs beside the binary.
+//! `completion` and `man`, which a package installs beside the binary, and `exit-codes`.
 
 use std::{fs, io, io::Write as _};
 
@@ -15,6 +15,12 @@ pub(crate) fn completion(args: &Completion) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     out.write_all(&script)?;
     out.flush()?;
+    Ok(())
+}
+
+/// Says what the exit codes mean.
+pub(crate) fn exit_codes() -> Result<(), CliError> {
+    writeln!(io::stdout(), "{}", args::EXIT_CODES)?;
     Ok(())
 }
 
