@@ -1,11 +1,12 @@
 //! Counts its visits, and remembers them the only way that a guest can: through key-value storage.
 //!
 //! ```text
-//! wasmatrix run --grant kv:read,kv:write counter.wasm
+//! wasmatrix run --kv counter.redb --grant kv:read,kv:write counter.wasm
 //! ```
 //!
-//! Run it again and the number grows, although every run begins with empty memory. An increment both reads and
-//! changes a value, so it needs both grants; run it without them to see what a denial looks like from inside.
+//! Run it again and the number grows, although every run begins with empty memory. Without `--kv` the storage itself
+//! lasts no longer than the run. An increment both reads and changes a value, so it needs both grants; run it without
+//! them to see what a denial looks like from inside.
 
 #![forbid(unsafe_code)]
 

@@ -12,7 +12,7 @@ use crate::{
         logging::logging::{Level, log},
         random::random::get_random_bytes,
     },
-    outcome::{Outcome, Problem, ok, show},
+    outcome::{Outcome, Problem, ok, show, spell},
     step::Step,
 };
 
@@ -52,7 +52,7 @@ pub(crate) fn take(mut step: Step<'_>) -> Outcome {
             }
         }
         "clock" => clock(),
-        "random" => Ok(show(&get_random_bytes(step.number("how many bytes")?))),
+        "random" => Ok(spell(&get_random_bytes(step.number("how many bytes")?))),
         "sleep" => {
             sleep(Duration::from_millis(step.number("how many milliseconds")?));
             ok()

@@ -56,6 +56,11 @@ pub(crate) fn show(bytes: &[u8]) -> String {
         Ok(text) if !text.is_empty() && !text.starts_with("0x") && !text.chars().any(char::is_control) => {
             text.to_owned()
         }
-        _ => bytes.iter().fold("0x".to_owned(), |spelled, byte| format!("{spelled}{byte:02x}")),
+        _ => spell(bytes),
     }
+}
+
+/// Bytes as `0x…`, whatever they are.
+pub(crate) fn spell(bytes: &[u8]) -> String {
+    bytes.iter().fold("0x".to_owned(), |spelled, byte| format!("{spelled}{byte:02x}"))
 }
