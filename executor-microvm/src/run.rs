@@ -292,7 +292,7 @@ impl Guest {
             }
             // Who is to stop may finish at once.
             if let (Some(rest), None) = (rest, self.control.verdict())
-                && let Err(cut) = self.host.wait_for(sleep(rest))
+                && let Err(cut) = self.host.wait_for(async { sleep(rest).await })
             {
                 return cut.into();
             }

@@ -19,6 +19,7 @@ use wasmparser::{Validator, WasmFeatures};
 mod adapt;
 mod module;
 pub mod offered;
+mod rewrite;
 mod sniff;
 mod world;
 

@@ -8,7 +8,7 @@ use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 use crate::{Refusal, corrupt, list};
 
 /// The module that preview-1 functions are imported from.
-const PREVIEW_1: &str = "wasi_snapshot_preview1";
+pub(crate) const PREVIEW_1: &str = "wasi_snapshot_preview1";
 
 /// Names of the functions that the adapter gives a module.
 static PREVIEW_1_FUNCTIONS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
@@ -20,6 +20,8 @@ static PREVIEW_1_FUNCTIONS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
 struct Names<'a> {
     imports: Vec<(&'a str, &'a str, TypeRef)>,
     exports: Vec<(&'a str, ExternalKind)>,
+    /// Whether it has a memory of its own, exported or not.
+    has_memory: bool,
     /// Whether it says in a custom section which interfaces of the component model it uses.
     has_world: bool,
 }
@@ -41,6 +43,7 @@ impl<'a> Names<'a> {
                         names.exports.push((export.name, export.kind));
                     }
                 }
+                Payload::MemorySection(section) => names.has_memory = section.count() > 0,
                 Payload::CustomSection(section) if section.name().starts_with("component-type") => {
                     names.has_world = true;
                 }
@@ -69,10 +72,9 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), Refusal> {
     if !names.exports("_start", ExternalKind::Func) {
         return Err(Refusal::unsupported(no_start(&names)));
     }
-    let uses_wasi = !names.imports.is_empty();
-    if uses_wasi && !names.exports("memory", ExternalKind::Memory) {
+    if names.has_memory && !names.exports("memory", ExternalKind::Memory) {
         return Err(Refusal::unsupported(
-            "the module uses WASI and does not export its memory; WASI needs the export `memory`",
+            "the module does not export its memory, and WASI works through it; export it as `memory`",
         ));
     }
     Ok(())
@@ -96,7 +98,9 @@ fn describe(module: &str, name: &str, ty: TypeRef) -> String {
         ("env", TypeRef::Func(_)) => " (a symbol that was not linked)",
         ("wasi_nn" | "wasi_ephemeral_nn", _) => " (no device is offered to guests)",
         ("go" | "gojs", _) => " (Go for the browser; build with GOOS=wasip1)",
-        _ if module.starts_with("__wbindgen") || module == "wbg" => " (Rust for the browser; build for wasm32-wasip2)",
+        _ if module.starts_with("__wbindgen") || module == "wbg" => {
+            " (Rust for the browser; build for wasm32-wasip2)"
+        }
         _ => "",
     };
     format!("{module}::{name}{hint}")

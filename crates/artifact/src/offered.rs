@@ -95,7 +95,9 @@ impl Missing<'_> {
             "wasi:messaging" | "wasmcloud:messaging" => "messaging is not offered by this version",
             "wasi:blobstore" => "files and blobs are not offered; wasi:keyvalue is",
             "wasi:nn" | "wasi:webgpu" => "no device is offered to guests",
-            "wasi:keyvalue" => "offered are store, atomics and batch of wasi:keyvalue@0.2.0-draft and @0.2.0-draft2",
+            "wasi:keyvalue" => {
+                "offered are store, atomics and batch of wasi:keyvalue@0.2.0-draft and @0.2.0-draft2"
+            }
             "wasi:config" => "offered is wasi:config/store@0.2.0-rc.1",
             "wasi:logging" => "offered is wasi:logging/logging@0.1.0-draft",
             _ if package.starts_with("wasi:") && version.starts_with("0.3") => {
@@ -122,14 +124,17 @@ mod tests {
 
     #[test]
     fn versions_go_by_wasmtimes_rule() {
-        for good in ["wasi:cli/exit@0.2.0", "wasi:cli/exit@0.2.6", "wasi:io/poll@0.2.99", "wasi:io/poll@0.2.1+x"] {
+        for good in
+            ["wasi:cli/exit@0.2.0", "wasi:cli/exit@0.2.6", "wasi:io/poll@0.2.99", "wasi:io/poll@0.2.1+x"]
+        {
             assert!(is_offered(good), "{good}");
         }
-        for bad in ["wasi:cli/exit", "wasi:cli/exit@0.3.0", "wasi:cli/exit@0.2.0-rc-2023-11-10", "wasi:cli/x@0.2.0"] {
+        for bad in
+            ["wasi:cli/exit", "wasi:cli/exit@0.3.0", "wasi:cli/exit@0.2.0-rc-2023-11-10", "wasi:cli/x@0.2.0"]
+        {
             assert!(!is_offered(bad), "{bad}");
         }
         assert!(is_offered("wasi:logging/logging@0.1.0-draft"));
         assert!(!is_offered("wasi:logging/logging@0.1.0"));
     }
-
 }

@@ -4,7 +4,10 @@ use crate::{Form, Refusal};
 
 /// How a file begins, and what it is then, as the end of a sentence.
 const SIGNATURES: &[(&[u8], &str)] = &[
-    (b"\x7fELF", "a native program or library (ELF); build it for wasm32-wasip2. If it is a .cwasm, give the .wasm"),
+    (
+        b"\x7fELF",
+        "a native program or library (ELF); build it for wasm32-wasip2. If it is a .cwasm, give the .wasm",
+    ),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"PK\x03\x04", "a zip archive; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it first"),

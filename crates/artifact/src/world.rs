@@ -53,7 +53,9 @@ fn names(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), Refusal> {
 fn no_run(exports: &[&str]) -> String {
     let with = |start: &str| exports.iter().find(|export| export.starts_with(start));
     if let Some(run) = with(RUN) {
-        return format!("the component exports {run}, and only wasi:cli/run of WASI 0.2 is run: build it for 0.2");
+        return format!(
+            "the component exports {run}, and only wasi:cli/run of WASI 0.2 is run: build it for 0.2"
+        );
     }
     if let Some(handler) = with("wasi:http/incoming-handler").or_else(|| with("wasi:http/handler")) {
         return format!(
@@ -101,13 +103,17 @@ mod tests {
 
     #[test]
     fn what_is_no_job_is_told_what_it_is() {
-        let service = r#"(component (instance $i) (export "wasi:http/incoming-handler@0.2.0" (instance $i)))"#;
+        let service =
+            r#"(component (instance $i) (export "wasi:http/incoming-handler@0.2.0" (instance $i)))"#;
         assert!(refusal(service).contains("an HTTP service (it exports wasi:http/incoming-handler@0.2.0)"));
         let newer = r#"(component (instance $i) (export "wasi:cli/run@0.3.0" (instance $i)))"#;
         assert!(refusal(newer).contains("build it for 0.2"));
         assert!(refusal("(component)").contains("but nothing"));
-        assert!(refusal(r#"(component (component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i))))"#)
-            .contains("a library"), "a nested component's export is not the outer one's");
+        assert!(
+            refusal(r#"(component (component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i))))"#)
+                .contains("a library"),
+            "a nested component's export is not the outer one's"
+        );
     }
 
     #[test]

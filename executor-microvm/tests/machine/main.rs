@@ -1,0 +1,10 @@
+//! The executor on a real KVM: what runs, how it ends, what it may take, what it can ask for.
+//!
+//! Without KVM these tests have nothing to test; they say so and pass, unless `WASMATRIX_REQUIRE_KVM=1` says that
+//! the machine should have it.
+
+mod ends;
+mod keyvalue;
+mod limits;
+mod stage;
+mod streams;
