@@ -3,11 +3,7 @@
 //! The guest is a workspace of its own (see its `Cargo.toml`), so this is a cargo within cargo. Nothing that the outer
 //! build was told about flags, targets or wrappers may reach the inner one: the image would come out different.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
 /// Flags that make the image freestanding: fixed addresses, frame pointers for backtraces through its own code.
 const RUSTFLAGS: &[&str] =
@@ -27,15 +23,15 @@ const OUTER: &[&str] = &[
     "MAKEFLAGS",
 ];
 
-fn main() {
-    let crate_directory = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
-    let out = PathBuf::from(variable("OUT_DIR"));
+fn main() -> Result<(), Box<dyn Error>> {
+    let crate_directory = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(env::var("OUT_DIR")?);
     let guest = crate_directory.join("guest");
     for input in ["src", "wit", "memfd", "Cargo.toml", "Cargo.lock", "build.rs", "linker.ld", "../abi"] {
         println!("cargo:rerun-if-changed={}", guest.join(input).display());
     }
     let target_directory = out.join("guest");
-    let mut cargo = Command::new(variable("CARGO"));
+    let mut cargo = Command::new(env::var("CARGO")?);
     cargo
         .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
         .arg(&target_directory)
@@ -50,15 +46,9 @@ fn main() {
             cargo.env_remove(name);
         }
     }
-    let status = cargo.status().expect("cargo runs this, so cargo can be run");
-    assert!(status.success(), "the guest's image could not be built; its errors are above");
-    install(&target_directory.join(TARGET).join("release/wasmatrix-microvm-guest"), &out.join("guest.elf"));
-}
-
-fn install(from: &Path, to: &Path) {
-    fs::copy(from, to).unwrap_or_else(|error| panic!("{} could not be copied: {error}", from.display()));
-}
-
-fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+    if !cargo.status()?.success() {
+        return Err("the guest's image could not be built; its errors are above".into());
+    }
+    fs::copy(target_directory.join(TARGET).join("release/wasmatrix-microvm-guest"), out.join("guest.elf"))?;
+    Ok(())
 }

@@ -34,6 +34,8 @@ use crate::{
 };
 
 mod descriptors;
+#[cfg(test)]
+mod hostile;
 mod registers;
 mod tables;
 
@@ -120,15 +122,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Makes a machine and runs its guest until it is ready for a run.
     pub(crate) fn boot(kvm: &Kvm, cpuid: &CpuId, image: &Image, features: FeatureSet) -> Result<Self, MachineError> {
-        let mut machine = Self::new(kvm, cpuid, image)?;
-        machine.vm.set_registers(&kvm_regs {
-            rip: IMAGE,
-            // As if it had been called.
-            rsp: STACK + STACK_BYTES - 8,
-            rdi: features.0.into(),
-            rflags: registers::RING3_FLAGS,
-            ..Default::default()
-        })?;
+        let mut machine = Self::new(kvm, cpuid, image, features)?;
         let never_kicked = Kicker::default();
         let mut buffer = Vec::new();
         let outcome = machine.step(&never_kicked, &mut buffer).map(|step| match step {
@@ -142,7 +136,8 @@ impl Machine {
         }
     }
 
-    fn new(kvm: &Kvm, cpuid: &CpuId, image: &Image) -> Result<Self, MachineError> {
+    /// Makes a machine that is about to run the image's first instruction.
+    fn new(kvm: &Kvm, cpuid: &CpuId, image: &Image, features: FeatureSet) -> Result<Self, MachineError> {
         let size = usize::try_from(PRIVATE_BYTES).expect("an address fits in a 64-bit machine's usize");
         let private = Arc::new(Memory::new(size).map_err(MachineError::Memory)?);
         let mut tables = Tables::new(Arc::clone(&private), SMALL_BYTES)?;
@@ -166,6 +161,14 @@ impl Machine {
         vm.lend(Arc::clone(&image.shared), IMAGE_PHYSICAL, true)?;
         let ring3 = registers::ring3(&vm.system_registers()?, tables.root(), &descriptors);
         vm.set_system_registers(&ring3)?;
+        vm.set_registers(&kvm_regs {
+            rip: IMAGE,
+            // As if it had been called.
+            rsp: STACK + STACK_BYTES - 8,
+            rdi: features.0.into(),
+            rflags: registers::RING3_FLAGS,
+            ..Default::default()
+        })?;
         Ok(Self { vm, private, tables, ring3, text: 0..0, memory_bytes_max: 0, memory_bytes: 0 })
     }
 

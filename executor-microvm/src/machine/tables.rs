@@ -152,6 +152,43 @@ impl Tables {
     }
 }
 
+#[cfg(test)]
+impl Tables {
+    /// Every page that a processor would find: its address, its entry, and its length in bytes.
+    pub(super) fn pages(&self) -> Vec<(u64, u64, u64)> {
+        let mut pages = Vec::new();
+        let mut tables = vec![(self.root, 0, 3)];
+        while let Some((table, start, level)) = tables.pop() {
+            for slot in 0..512 {
+                let entry = self.read(table + slot * 8).unwrap();
+                let address = start | slot << (12 + 9 * level);
+                match entry & PRESENT {
+                    0 => {}
+                    _ if level == 0 || entry & LARGE != 0 => pages.push((address, entry, PAGE_BYTES << (9 * level))),
+                    _ => tables.push(((entry & ADDRESS) - PRIVATE_PHYSICAL, address, level - 1)),
+                }
+            }
+        }
+        pages
+    }
+
+    /// The physical addresses of the tables themselves.
+    pub(super) fn own_pages(&self) -> Vec<u64> {
+        let mut found = vec![self.root()];
+        let mut tables = vec![(self.root, 3)];
+        while let Some((table, level)) = tables.pop() {
+            for slot in 0..512 {
+                let entry = self.read(table + slot * 8).unwrap();
+                if entry & PRESENT != 0 && level > 0 && entry & LARGE == 0 {
+                    found.push(entry & ADDRESS);
+                    tables.push(((entry & ADDRESS) - PRIVATE_PHYSICAL, level - 1));
+                }
+            }
+        }
+        found
+    }
+}
+
 /// Which entry of the table of that level leads to the address; level 0 is the last.
 const fn index(address: u64, level: u32) -> u64 {
     address >> (12 + 9 * level) & 511
