@@ -35,8 +35,7 @@ pub(crate) struct Node {
     pub(crate) id: wasmatrix_model::NodeId,
     pub(crate) started_at: Timestamp,
     pub(crate) clock: Arc<dyn Clock>,
-    /// For each kind its executor, or why there is none.
-    pub(crate) executors: Vec<(ExecutorKind, Result<Arc<dyn Executor>, String>)>,
+    pub(crate) executors: Vec<Arc<dyn Executor>>,
     pub(crate) provision: Arc<Provision>,
     pub(crate) registry: Registry,
     pub(crate) facts: Arc<Facts>,
@@ -111,14 +110,11 @@ impl Agent {
 
     /// Finds the executor, or says why there is none.
     fn executor(&self, kind: ExecutorKind) -> Result<Arc<dyn Executor>, Failure> {
-        let found = self.0.executors.iter().find(|(known, _)| *known == kind).map(|(_, executor)| executor);
-        let unavailable = match found {
-            Some(Ok(executor)) => match &executor.capacity().unavailable {
-                None => return Ok(Arc::clone(executor)),
-                Some(why) => why.as_str(),
-            },
-            Some(Err(why)) => why.as_str(),
-            None => "this node has no such executor",
+        let found = self.0.executors.iter().find(|executor| executor.kind() == kind);
+        let unavailable = match found.map(|executor| (executor, &executor.capacity().unavailable)) {
+            Some((executor, None)) => return Ok(Arc::clone(executor)),
+            Some((_, Some(why))) => why.as_str(),
+            None => "it has no such executor",
         };
         let message = format!("node {} can't run instances on {kind}: {unavailable}", self.0.id);
         Err(self.failure(ErrorCode::NodeUnavailable, message).with("executor", kind.as_str()))
@@ -368,12 +364,9 @@ impl Agent {
     /// The node as it is now.
     pub fn describe(&self) -> NodeStatus {
         let node = &*self.0;
-        let executors = node.executors.iter().map(|(kind, executor)| ExecutorStatus {
-            kind: *kind,
-            unavailable: match executor {
-                Ok(executor) => executor.capacity().unavailable.clone(),
-                Err(why) => Some(why.clone()),
-            },
+        let executors = node.executors.iter().map(|executor| ExecutorStatus {
+            kind: executor.kind(),
+            unavailable: executor.capacity().unavailable.clone(),
         });
         NodeStatus {
             id: node.id.clone(),

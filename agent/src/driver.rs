@@ -8,8 +8,8 @@
 //!    └──────────┴── failed ──► crashed ─────────────────────────────────────────► rest ── order to remove ──► gone
 //! ```
 //!
-//! Nothing else changes an instance's phase, so each step and its fact are made in one place and in one order: the
-//! state first, the fact second, so that whoever hears of a fact finds the state that it tells of.
+//! Nothing else changes an instance's phase, so each step and its facts are made in one place, and as one: whoever
+//! hears of a fact finds the state that it tells of, and whoever sees the state finds the fact.
 
 use std::{
     ops::ControlFlow,
@@ -24,7 +24,7 @@ use wasmatrix_model::{Clock, Exit, ExitCause, FactKind, Phase};
 use crate::{
     facts::Facts,
     gate::Gate,
-    instance::{Instance, Order},
+    instance::{Instance, Order, State},
     metrics::Metrics,
     restart::{Decision, Restarts},
 };
@@ -134,14 +134,17 @@ impl Driver {
         };
         self.instance.run_began(run.meter());
         let now = self.clock.now();
-        self.instance.step(Phase::Running, |state| state.started_at = Some(now));
         self.metrics.started();
-        self.facts.record(FactKind::InstanceStarted { instance: self.instance.subject(), restart_count });
+        self.instance.step(Phase::Running, |state| {
+            state.started_at = Some(now);
+            self.facts.record(FactKind::InstanceStarted { instance: self.instance.subject(), restart_count });
+        });
         let (cause, stop) = tokio::select! {
             cause = run.exited() => (cause, None),
             stop = next_stop(&mut self.inbox) => {
-                self.instance.step(Phase::Stopping, |_| {});
-                self.facts.record(FactKind::InstanceStopping { instance: self.instance.subject() });
+                self.instance.step(Phase::Stopping, |_| {
+                    self.facts.record(FactKind::InstanceStopping { instance: self.instance.subject() });
+                });
                 (run.stop(stop.grace).await, Some(stop))
             }
         };
@@ -178,23 +181,25 @@ impl Driver {
         let crashed = cause.is_crash();
         let exit = Exit { at, cause };
         self.instance.log.host(self.restart_count(), format!("run ended after {lasted:.1?}: {}", exit.cause));
+        if crashed {
+            self.metrics.crashed(&exit.cause);
+        }
         let phase = if crashed { Phase::Crashed } else { Phase::Stopped };
         self.instance.step(phase, |state| {
             state.last_exit = Some(exit.clone());
             state.next_restart_at = next_restart_at;
+            let (instance, restart_count) = (self.instance.subject(), state.restart_count);
+            self.facts.record(match phase {
+                Phase::Crashed => {
+                    FactKind::InstanceCrashed { instance, exit, restart_count, next_restart_at }
+                }
+                _ => FactKind::InstanceStopped { instance, exit, next_restart_at },
+            });
+            if decision == Decision::GiveUp {
+                let instance = self.instance.subject();
+                self.facts.record(FactKind::RestartsExhausted { instance, restart_count });
+            }
         });
-        let instance = self.instance.subject();
-        if crashed {
-            self.metrics.crashed(&exit.cause);
-            let restart_count = self.restart_count();
-            self.facts.record(FactKind::InstanceCrashed { instance, exit, restart_count, next_restart_at });
-        } else {
-            self.facts.record(FactKind::InstanceStopped { instance, exit, next_restart_at });
-        }
-        if decision == Decision::GiveUp {
-            let (instance, restart_count) = (self.instance.subject(), self.restart_count());
-            self.facts.record(FactKind::RestartsExhausted { instance, restart_count });
-        }
     }
 
     /// Waits out a backoff, unless an order comes first.
@@ -221,14 +226,18 @@ impl Driver {
     fn give_up_restart(&self) {
         let at = self.clock.now();
         let exit = Exit { at, cause: ExitCause::StopRequested };
-        if self.instance.state().borrow().phase == Phase::Stopped {
-            self.instance.amend(|state| state.next_restart_at = None);
+        let record = |state: &mut State| {
+            state.next_restart_at = None;
+            let instance = self.instance.subject();
+            self.facts.record(FactKind::InstanceStopped { instance, exit, next_restart_at: None });
+        };
+        let waits_stopped = self.instance.state().borrow().phase == Phase::Stopped;
+        if waits_stopped {
+            self.instance.amend(record);
         } else {
             // What the last run ended by stays what it was; only the waiting ends.
-            self.instance.step(Phase::Stopped, |state| state.next_restart_at = None);
+            self.instance.step(Phase::Stopped, record);
         }
-        let instance = self.instance.subject();
-        self.facts.record(FactKind::InstanceStopped { instance, exit, next_restart_at: None });
     }
 
     /// Answers orders after the end, until one says to forget the instance.

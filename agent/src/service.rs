@@ -10,7 +10,7 @@ use tonic::{
 };
 use wasmatrix_executor_api::Artifact;
 use wasmatrix_model::{
-    Capability, Clock, ErrorCode, Failure, Grant, Grants, InstanceName, InstanceSpec, failure::Invalid,
+    Capability, ErrorCode, Failure, Grant, Grants, InstanceName, InstanceSpec, failure::Invalid,
 };
 use wasmatrix_wire::{
     GRACE_DEFAULT, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use wasmatrix_executor_api::Executor;
+use wasmatrix_executor_microvm as microvm;
 use wasmatrix_executor_wasmtime as in_process;
 use wasmatrix_model::ExecutorKind;
 use wasmatrix_providers::{KvLimits, KvProvider, Provider};
@@ -29,9 +30,7 @@ pub(crate) async fn build(config: Config) -> Result<Agent, BuildError> {
     }))
 }
 
-type Executors = Vec<(ExecutorKind, Result<Arc<dyn Executor>, String>)>;
-
-fn executors(config: &Config) -> Result<Executors, BuildError> {
+fn executors(config: &Config) -> Result<Vec<Arc<dyn Executor>>, BuildError> {
     let wasmtime = in_process::Config {
         cache_dir: config.cache_dir.clone(),
         instances_max: config.instances_max,
@@ -39,9 +38,9 @@ fn executors(config: &Config) -> Result<Executors, BuildError> {
     };
     let wasmtime =
         wasmtime.build().map_err(|source| BuildError::Executor { kind: ExecutorKind::Wasmtime, source })?;
-    let no_microvm =
-        "this version of Wasmatrix has no micro-VM executor; use `--executor wasmtime`".to_owned();
-    Ok(vec![(ExecutorKind::Wasmtime, Ok(Arc::new(wasmtime))), (ExecutorKind::Microvm, Err(no_microvm))])
+    // On a host without KVM this one is built all the same, and says why it can't be used.
+    let microvm = microvm::Config::default().build();
+    Ok(vec![Arc::new(wasmtime), Arc::new(microvm)])
 }
 
 async fn kv(backend: &KvBackend) -> Result<KvProvider, BuildError> {

@@ -85,7 +85,7 @@ async fn exit_codes_arrive() {
 #[tokio::test]
 async fn a_preview_1_module_runs_like_a_component() {
     let (module, component) = (
-        everywhere(|case| case.args(["a", "b"]), "hello-p1").await,
+        everywhere(|case| case.args(["a", "b"]), "hello-preview1").await,
         everywhere(|case| case.args(["a", "b"]), "hello").await,
     );
     assert_eq!(module.stdout, component.stdout);

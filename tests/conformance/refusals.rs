@@ -14,7 +14,7 @@ async fn what_is_not_wasm_is_named() {
         (b"<!DOCTYPE html><html></html>", "HTML"),
         (b"\x7fELF\x02\x01\x01", "ELF"),
         (b"\x1f\x8b\x08\x00", "gzip"),
-        (b"\0asm", "truncated"),
+        (b"\0asm", "cut off"),
     ] {
         let failure = refused(bytes).await;
         assert_eq!(failure.code, ErrorCode::WasmRuntimeError, "{failure}");

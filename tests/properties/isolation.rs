@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use wasmatrix_model::ExitCause;
 use wasmatrix_tests::{Case as Run, EXECUTORS, Node};
 
-use crate::{CASES, block_on, cases, runtime};
+use crate::{CASES, block_on, cases, fresh, runtime};
 
 const GRANTS: [&str; 3] = ["kv:read", "kv:write", "kv:delete"];
 
@@ -34,11 +34,10 @@ fn property_19_instances_are_isolated() {
     for executor in EXECUTORS {
         let node = runtime.block_on(Node::new());
         let alone = runtime.block_on(Node::new());
-        let mut case = 0_u32;
         let end = prop::sample::select(vec!["out done", "trap divide", "exit 1"]);
         proptest!(cases(CASES), |(one in steps(), two in steps(), end in end)| {
             block_on(&runtime, async {
-                case += 1;
+                let case = fresh();
                 let run = |name: &str, steps: &[String]| {
                     let mut run = Run::of(*executor, "probe").args(steps.iter().cloned()).grants(&GRANTS);
                     run.name = Some(format!("{name}-{case}"));
@@ -64,10 +63,9 @@ fn property_19_a_bucket_that_both_were_granted_is_the_one_way() {
     let runtime = runtime();
     for executor in EXECUTORS {
         let node = runtime.block_on(Node::new());
-        let mut case = 0_u32;
         proptest!(cases(CASES), |(value in "[a-z]{1,16}", granted in any::<bool>())| {
             block_on(&runtime, async {
-                case += 1;
+                let case = fresh();
                 let bucket = format!("@s{case}");
                 let (read, write) = (format!("kv:read:{bucket}"), format!("kv:write:{bucket}"));
                 let one = Run::of(*executor, "probe").name("one").grants(&[&write]);

@@ -10,7 +10,10 @@ mod lifecycle;
 mod storage;
 mod validation;
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use proptest::test_runner::{Config, TestCaseError};
 use tokio::runtime::Runtime;
@@ -25,6 +28,12 @@ fn cases(count: u32) -> Config {
 }
 
 type Case = Result<(), TestCaseError>;
+
+/// A number that no other case has, for names that must differ.
+fn fresh() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Relaxed)
+}
 
 /// A runtime for one property.
 fn runtime() -> Runtime {

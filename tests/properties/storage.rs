@@ -8,7 +8,7 @@ use wasmatrix_agent::{Config, KvBackend};
 use wasmatrix_model::Capability;
 use wasmatrix_tests::{Case as Run, EXECUTORS, Node};
 
-use crate::{CASES, block_on, cases, runtime};
+use crate::{CASES, block_on, cases, fresh, runtime};
 
 /// Cases that open a store on disk, with its fsyncs, are fewer.
 const FEWER_CASES: u32 = 32;
@@ -114,10 +114,9 @@ fn property_10_what_the_provider_returns_is_what_the_guest_receives() {
     let runtime = runtime();
     for executor in EXECUTORS {
         let node = runtime.block_on(Node::new());
-        let mut case = 0_u32;
         proptest!(cases(CASES), |(operations in prop::collection::vec(operation(), 1..24))| {
             block_on(&runtime, async {
-                case += 1;
+                let case = fresh();
                 let mut model: BTreeMap<String, Vec<u8>> = BTreeMap::new();
                 let mut sums: BTreeMap<u8, i64> = BTreeMap::new();
                 let (mut steps, mut wanted) = (Vec::new(), Vec::new());

@@ -14,4 +14,4 @@ pub use node::{Case, Node, Outcome};
 use wasmatrix_model::ExecutorKind;
 
 /// The executors that every conformance case and every property runs on.
-pub const EXECUTORS: &[ExecutorKind] = &[ExecutorKind::Wasmtime];
+pub const EXECUTORS: &[ExecutorKind] = &[ExecutorKind::Wasmtime, ExecutorKind::Microvm];
