@@ -93,6 +93,8 @@ pub(crate) enum FileProblem {
     Missing,
     /// It is there and can't be used.
     Unusable,
+    /// It can be read and is nothing that can be run.
+    Artifact,
 }
 
 /// The exit codes of every verb but `run`, which has those of [`crate::run::RunExit`] too.
@@ -164,6 +166,7 @@ impl CliError {
             Self::Invalid(_) | Self::Usage { .. } | Self::Manifest(_) => Exit::Usage,
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Deadline { .. } => Exit::Unavailable,
             Self::File { kind: FileProblem::Missing, .. } => Exit::NotFound,
+            Self::File { kind: FileProblem::Artifact, .. } => Exit::Artifact,
             Self::File { kind: FileProblem::Unusable, .. }
             | Self::Answer { .. }
             | Self::Host { .. }

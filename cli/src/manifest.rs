@@ -111,6 +111,9 @@ pub(crate) fn load(path: &Path) -> Result<Vec<Entry>, CliError> {
                 continue;
             }
         };
+        if let Err(refusal) = wasmatrix_artifact::inspect(&artifact.bytes, artifact::PROGRAM_BYTES_MAX) {
+            problems.push(file_place, format!("{}: {refusal}", draft.file.display()));
+        }
         match draft.spec(artifact.digest) {
             Ok(spec) => entries.push(Entry { spec, artifact }),
             Err(invalid) => problems.push(place, invalid.to_string()),

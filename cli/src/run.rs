@@ -81,7 +81,9 @@ pub(crate) const fn code_of(error: &CliError) -> u8 {
             crate::error::Exit::Usage as u8
         }
         CliError::File { kind: FileProblem::Missing, .. } => RunExit::NoFile.code(),
-        CliError::File { kind: FileProblem::Unusable, .. } => RunExit::Artifact.code(),
+        CliError::File { kind: FileProblem::Unusable | FileProblem::Artifact, .. } => {
+            RunExit::Artifact.code()
+        }
         CliError::Refused(failure) => match failure.code {
             ErrorCode::InvalidRequest => crate::error::Exit::Usage as u8,
             ErrorCode::WasmRuntimeError => RunExit::Artifact.code(),

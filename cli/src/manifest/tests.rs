@@ -222,19 +222,28 @@ fn columns_count_characters() {
     assert!(found[0].starts_with("4:26:"), "{found:?}");
 }
 
+/// A module whose `_start` does nothing.
+const COMMAND: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
+
 #[test]
 fn artifacts_are_found_beside_the_file_and_all_that_are_missing_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let app = dir.path().join("app.toml");
-    fs::write(dir.path().join("a.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    fs::write(dir.path().join("a.wasm"), COMMAND).unwrap();
     let one = |name: &str, file: &str| format!("[[instance]]\nname = \"{name}\"\nfile = \"{file}\"\n");
     fs::write(&app, one("a", "a.wasm")).unwrap();
     let entries = load(&app).unwrap();
-    assert_eq!(entries[0].spec.digest, Digest::of(b"\0asm\x01\0\0\0"));
+    assert_eq!(entries[0].spec.digest, Digest::of(COMMAND));
     assert_eq!(entries[0].artifact.digest, entries[0].spec.digest);
 
     fs::write(&app, one("a", "a.wasm") + &one("b", "b.wasm") + &one("c", ".")).unwrap();
     let error = load(&app).unwrap_err().to_string();
     assert!(error.contains("app.toml:6:8: ") && error.contains("b.wasm: there is no such file"), "{error}");
     assert!(error.contains("app.toml:9:8: ") && error.contains("is a directory"), "{error}");
+
+    fs::write(dir.path().join("text.wasm"), "#!/bin/sh\n").unwrap();
+    fs::write(&app, one("a", "a.wasm") + &one("b", "text.wasm")).unwrap();
+    let error = load(&app).unwrap_err().to_string();
+    assert!(error.contains("has 1 problem\n") && error.contains("app.toml:6:8: text.wasm: "), "{error}");
 }

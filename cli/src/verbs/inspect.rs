@@ -14,24 +14,15 @@ use crate::{
     output::{Document, Printer, human},
 };
 
-/// What a binary is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Form {
-    /// A component.
-    Component,
-    /// A core module.
-    Module,
-}
-
 /// What can be seen of an artifact from outside.
 #[derive(Debug, Serialize)]
 struct Inspected {
     digest: Digest,
     bytes: usize,
-    form: Form,
-    /// What it is to Wasmatrix, in a few words.
-    role: &'static str,
+    /// `component` or `module`.
+    form: &'static str,
+    /// Why it can't be run. `None`: it can.
+    refusal: Option<String>,
     imports: BTreeSet<String>,
     exports: BTreeSet<String>,
 }
@@ -50,7 +41,7 @@ pub(crate) fn inspect(args: &Inspect, out: &mut Printer) -> Result<(), CliError>
     let inspected = look(&artifact).map_err(|problem| CliError::File {
         path: args.file.clone(),
         problem,
-        kind: FileProblem::Unusable,
+        kind: FileProblem::Artifact,
     })?;
     out.one(&inspected, |inspected, _| describe(inspected))?;
     Ok(())
@@ -66,8 +57,8 @@ fn look(artifact: &Artifact) -> Result<Inspected, String> {
         match payload.map_err(|error| format!("is no Wasm binary: {error}"))? {
             Payload::Version { encoding, .. } => {
                 form = form.or(Some(match encoding {
-                    Encoding::Component => Form::Component,
-                    Encoding::Module => Form::Module,
+                    Encoding::Component => "component",
+                    Encoding::Module => "module",
                 }));
                 depth += 1;
             }
@@ -97,42 +88,27 @@ fn look(artifact: &Artifact) -> Result<Inspected, String> {
         }
     }
     let form = form.ok_or("is no Wasm binary: it is empty")?;
-    let role = role(form, &imports, &exports);
-    Ok(Inspected { digest: artifact.digest, bytes: artifact.bytes.len(), form, role, imports, exports })
-}
-
-fn role(form: Form, imports: &BTreeSet<String>, exports: &BTreeSet<String>) -> &'static str {
-    let exports_interface = |name: &str| exports.iter().any(|export| export.starts_with(name));
-    match form {
-        Form::Component if exports_interface("wasi:cli/run@") => "a job: runs, and exits",
-        Form::Component if exports_interface("wasi:http/incoming-handler@") => {
-            "an HTTP service: not something that this version runs"
-        }
-        Form::Component => "a component that exports no wasi:cli/run: it can't be run",
-        Form::Module if exports.contains("_start") => {
-            if imports.iter().all(|import| import.starts_with("wasi_snapshot_preview1#")) {
-                "a job: a WASI preview-1 command"
-            } else {
-                "a command that imports more than WASI preview 1: it can't be run"
-            }
-        }
-        Form::Module => "a module without _start: it can't be run",
-    }
+    let refusal = wasmatrix_artifact::inspect(&artifact.bytes, artifact::PROGRAM_BYTES_MAX).err();
+    Ok(Inspected {
+        digest: artifact.digest,
+        bytes: artifact.bytes.len(),
+        form,
+        refusal: refusal.map(|refusal| refusal.message),
+        imports,
+        exports,
+    })
 }
 
 fn describe(inspected: &Inspected) -> String {
-    let form = match inspected.form {
-        Form::Component => "component",
-        Form::Module => "core module",
-    };
+    let can_be_run = inspected.refusal.as_ref().map_or("yes".to_owned(), |refusal| format!("no: {refusal}"));
     let list = |title: &str, names: &BTreeSet<String>| {
         names.iter().fold(format!("{title} ({})", names.len()), |text, name| text + "\n  " + name)
     };
     format!(
-        "Artifact:  {}\nSize:      {}\nForm:      {form}\nRole:      {}\n{}\n{}",
+        "Artifact:  {}\nSize:      {}\nForm:      {}\nCan run:   {can_be_run}\n{}\n{}",
         inspected.digest,
         human::bytes(inspected.bytes as u64),
-        inspected.role,
+        inspected.form,
         list("Imports:", &inspected.imports),
         list("Exports:", &inspected.exports)
     )
@@ -154,10 +130,10 @@ mod tests {
     #[test]
     fn an_empty_module_and_an_empty_component_are_told_apart() {
         let module = look(&Artifact::new(Bytes::from_static(b"\0asm\x01\0\0\0"))).unwrap();
-        assert_eq!(module.form, Form::Module);
-        assert!(module.role.contains("without _start"));
+        assert_eq!(module.form, "module");
+        assert!(module.refusal.unwrap().contains("_start"));
         let component = look(&Artifact::new(Bytes::from_static(b"\0asm\x0d\0\x01\0"))).unwrap();
-        assert_eq!(component.form, Form::Component);
-        assert!(component.role.contains("no wasi:cli/run"));
+        assert_eq!(component.form, "component");
+        assert!(component.refusal.unwrap().contains("wasi:cli/run"));
     }
 }

@@ -75,12 +75,12 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// The filter does not parse.
-    #[error("`{filter}` is no log filter: write a level, or TARGET=LEVEL with commas between them")]
+    #[error(
+        "`{filter}` is no log filter: write off, error, warn, info, debug or trace, or TARGET=LEVEL with commas between"
+    )]
     Filter {
         /// What was given.
         filter: String,
-        /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
     },
     /// The format is unknown.
     #[error("`{text}` is no log format: write auto, text or json")]
@@ -103,7 +103,7 @@ pub enum InitError {
 pub fn init(config: &Config) -> Result<Guard, InitError> {
     let filter = EnvFilter::builder()
         .parse(&config.filter)
-        .map_err(|source| InitError::Filter { filter: config.filter.clone(), source })?;
+        .map_err(|_| InitError::Filter { filter: config.filter.clone() })?;
     let terminal = std::io::stderr().is_terminal();
     let (writer, guard) = queue::to(std::io::stderr()).map_err(InitError::Thread)?;
     let json = match config.format {
