@@ -38,8 +38,8 @@ pub struct Run {
     grants: Vec<String>,
     /// Which example
     name: String,
-    /// The guest's arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// The guest's arguments, after `--`
+    #[arg(last = true)]
     arguments: Vec<String>,
 }
 
@@ -143,4 +143,29 @@ fn collect(target: &str, name: &str, to: &Path) -> Result<PathBuf> {
     let from = guests_target().join(target).join("release").join(format!("{name}.wasm"));
     fs::copy(&from, to).with_context(|| format!("can't copy {} to {}", from.display(), to.display()))?;
     Ok(to.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_guests() {
+        let run = Line::try_parse_from(["x", "hello", "--", "--grant", "b c"]).unwrap().run;
+        assert_eq!(
+            (run.name.as_str(), run.arguments),
+            ("hello", vec!["--grant".to_owned(), "b c".to_owned()])
+        );
+        assert!(run.grants.is_empty());
+        let granted = Line::try_parse_from(["x", "--grant", "kv:read,kv:write", "counter"]).unwrap().run;
+        assert_eq!((granted.name.as_str(), granted.grants), ("counter", vec!["kv:read,kv:write".to_owned()]));
+    }
 }

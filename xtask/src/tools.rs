@@ -44,3 +44,26 @@ fn has_target(target: &str) -> Result<bool> {
         String::from_utf8(output_of(&mut rustc)?).context("rustc prints a path that is not UTF-8")?;
     Ok(PathBuf::from(folder.trim_end()).is_dir())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_there_if_its_standard_library_is() {
+        // That of the machine is always there; that of this small processor has never been made.
+        let host = if cfg!(target_arch = "aarch64") {
+            "aarch64-unknown-linux-gnu"
+        } else {
+            "x86_64-unknown-linux-gnu"
+        };
+        assert!(has_target(host).unwrap());
+        assert!(!has_target("msp430-none-elf").unwrap());
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_name_alone() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program-anywhere").is_none());
+    }
+}
