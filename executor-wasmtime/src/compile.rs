@@ -18,6 +18,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use tokio::{runtime::Handle, sync::Semaphore};
+use wasmatrix_artifact::{self as intake, Form, Refusal};
 use wasmatrix_executor_api::{Artifact, ErrorKind};
 use wasmatrix_model::Digest;
 use wasmtime::{
@@ -29,7 +30,6 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use crate::{
     cache::Cache,
     host::{self, State},
-    intake::{self, Form, Refusal},
 };
 
 /// Components kept ready in memory, besides those that are running.
@@ -87,6 +87,11 @@ impl Compiler {
             self.lock().forget(artifact.digest, &work);
         }
         result
+    }
+
+    /// Whether that was made here. What another made is for another engine.
+    pub(crate) fn made(&self, compiled: &Compiled) -> bool {
+        Engine::same(&self.workshop.engine, compiled.command.engine())
     }
 
     fn start(&self, artifact: &Artifact) -> Work {

@@ -4,11 +4,10 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
+use wasmatrix_artifact::REFUSED;
 use wasmatrix_executor_api::{Error, ErrorKind};
 use wasmatrix_model::Limits;
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails, WasmFeatures,
-};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 /// How often running guests are interrupted, to let others have the thread.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -31,14 +30,6 @@ const TABLES_PER_COMPONENT: u32 = 64;
 const COMPONENT_RECORD_BYTES: usize = 16 << 20;
 /// Room for the host's own records of one module, in bytes: large interpreters have tens of thousands of functions.
 const MODULE_RECORD_BYTES: usize = 8 << 20;
-
-/// Proposals that a guest of ours has no need of. What is on by default and is not here stays on: bulk memory,
-/// multiple values and memories, reference types, SIMD and relaxed SIMD, tail calls, extended constants.
-pub(crate) const REFUSED: WasmFeatures = WasmFeatures::THREADS
-    .union(WasmFeatures::MEMORY64)
-    .union(WasmFeatures::GC)
-    .union(WasmFeatures::FUNCTION_REFERENCES)
-    .union(WasmFeatures::EXCEPTIONS);
 
 /// Makes the engine. Slots for `instances_max` runs are reserved; where the system refuses that much address space,
 /// each run allocates for itself, which is slower and otherwise the same.

@@ -7,6 +7,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::Semaphore,
 };
+use wasmatrix_artifact::Refusal;
 use wasmatrix_executor_api::{Artifact, Capacity, Error, ErrorKind, Executor, Instance, Launch, Prepared};
 use wasmatrix_model::ExecutorKind;
 
@@ -15,7 +16,6 @@ use crate::{
     cache::Cache,
     compile::{Compiled, Compiler, Workshop},
     engine, host,
-    intake::Refusal,
     run::{self, Place},
     ticker::Ticker,
 };
@@ -99,7 +99,8 @@ impl Executor for WasmtimeExecutor {
     }
 
     async fn launch(&self, launch: Launch) -> Result<Box<dyn Instance>, Error> {
-        let compiled: Arc<Compiled> = launch.prepared.downcast().ok_or_else(|| {
+        let compiled: Option<Arc<Compiled>> = launch.prepared.downcast();
+        let compiled = compiled.filter(|compiled| self.compiler.made(compiled)).ok_or_else(|| {
             Error::new(
                 ErrorKind::HostFault,
                 "the artifact was prepared by another executor; prepare it with this one",

@@ -6,7 +6,8 @@
 //! | [`keyvalue`] | `wasi:keyvalue`, both published drafts |
 //! | [`config`] | `wasi:config` |
 //! | [`logging`] | `wasi:logging` |
-//! | [`offered`] | the list of all their names |
+//!
+//! Their names, by which an artifact is accepted or refused, are listed in [`wasmatrix_artifact::offered`].
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,7 +26,6 @@ use crate::{
 mod config;
 mod keyvalue;
 mod logging;
-pub(crate) mod offered;
 
 /// Most bytes that one call of a guest hands to its host, or takes from it.
 pub(crate) const CALL_BYTES_MAX: usize = 16 << 20;
@@ -86,10 +86,32 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     Ok(linker)
 }
 
-/// Links a component with what it imports. Its imports were found among those [`offered`]; an error means that it
+/// Links a component with what it imports. Its imports were found among those on offer; an error means that it
 /// takes one of them to have another shape.
 pub(crate) fn link(linker: &Linker<State>, component: &Component) -> wasmtime::Result<InstancePre<State>> {
     let mut linker = linker.clone();
     keyvalue::add_batch_to_linker(&mut linker, component)?;
     linker.instantiate_pre(component)
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmatrix_artifact::offered::{CONFIG, KEYVALUE, KEYVALUE_BATCH, LOGGING, WASI_0_2};
+
+    use super::*;
+    use crate::engine;
+
+    #[test]
+    fn every_name_offered_is_linked() {
+        let engine = engine::build(1).unwrap();
+        let base = linker(&engine).unwrap();
+        let releases = WASI_0_2.iter().map(|name| format!("{name}@0.2.3"));
+        let drafts =
+            [CONFIG, LOGGING, KEYVALUE, KEYVALUE_BATCH].into_iter().flatten().map(ToString::to_string);
+        for name in releases.chain(drafts) {
+            let text = format!(r#"(component (import "{name}" (instance)))"#);
+            let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+            link(&base, &component).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Runs guests in this process, with wasmtime.
 //!
 //! ```text
-//!  Artifact ──intake──► component ──compile──► compiled code ──run──► ExitCause
+//!  Artifact ──wasmatrix-artifact──► component ──compile──► compiled code ──run──► ExitCause
 //!                                     │  ▲                    │
 //!                                     ▼  │                    ├── supervise: time, share, stop
 //!                                    cache                    ├── limits: memory, tables, handles
@@ -13,7 +13,6 @@
 //! | [`config`] | what an executor is built from |
 //! | `executor` | threads, and the way into a run |
 //! | `engine` | every knob of wasmtime |
-//! | `intake` | tells apart what users hand in, and adapts it |
 //! | `compile` | makes it ready, once per digest |
 //! | `cache` | keeps compiled code on disk, and trusts only its own |
 //! | `run` | one run, from instantiation to exit |
@@ -34,7 +33,6 @@ pub mod config;
 mod engine;
 mod executor;
 mod host;
-mod intake;
 mod limits;
 mod run;
 mod share;

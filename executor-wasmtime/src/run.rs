@@ -158,7 +158,9 @@ impl Guest {
             if stop.is_requested() {
                 return Err(Stopped.into());
             }
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            // A task that wakes itself goes to the end of its thread's queue. (tokio's own `yield_now` would wake it
+            // later, into the slot that is served first, and a spinner would come before its neighbours for ever.)
+            Ok(UpdateDeadline::Yield(1))
         });
         store
     }

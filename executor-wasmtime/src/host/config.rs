@@ -2,17 +2,10 @@
 //!
 //! Its drafts differ in name only, so one pair of functions is linked under every name.
 
+use wasmatrix_artifact::offered::CONFIG;
 use wasmtime::component::{ComponentType, Linker, Lower};
 
 use super::State;
-
-/// The names under which it was published.
-pub(super) const INTERFACES: &[&str] = &[
-    "wasi:config/store@0.2.0-draft",
-    "wasi:config/store@0.2.0-draft-2024-09-27",
-    "wasi:config/store@0.2.0-rc.1",
-    "wasi:config/runtime@0.2.0-draft",
-];
 
 /// The interface's error. Reading from a map in memory never fails, so it is never made.
 #[derive(ComponentType, Lower)]
@@ -29,7 +22,7 @@ type Value = Result<Option<String>, Error>;
 type Values = Result<Vec<(String, String)>, Error>;
 
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    for name in INTERFACES {
+    for name in CONFIG {
         let mut interface = linker.instance(name)?;
         interface.func_wrap("get", |store, (key,): (String,)| -> wasmtime::Result<(Value,)> {
             Ok((Ok(store.data().config.get(&key).cloned()),))

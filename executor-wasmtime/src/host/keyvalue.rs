@@ -13,6 +13,7 @@
 use std::{collections::VecDeque, str::FromStr};
 
 use bytes::Bytes;
+use wasmatrix_artifact::offered::KEYVALUE_BATCH;
 use wasmatrix_executor_api::{
     CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply, KvCall, KvReply, Page, Swapped,
     Versioned,
@@ -27,18 +28,6 @@ mod batch;
 mod draft;
 mod draft2;
 
-/// The interfaces that are linked for every component.
-pub(super) const INTERFACES: &[&str] = &[
-    "wasi:keyvalue/store@0.2.0-draft",
-    "wasi:keyvalue/atomics@0.2.0-draft",
-    "wasi:keyvalue/store@0.2.0-draft2",
-    "wasi:keyvalue/atomics@0.2.0-draft2",
-];
-
-/// The interfaces that are linked in the shape that a component wants.
-pub(super) const BATCH_INTERFACES: [&str; 2] =
-    ["wasi:keyvalue/batch@0.2.0-draft", "wasi:keyvalue/batch@0.2.0-draft2"];
-
 /// The bucket that the empty name means.
 const DEFAULT_BUCKET: &str = "default";
 /// Listings that a bucket of the first draft can be in the middle of; the oldest is forgotten.
@@ -50,7 +39,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 }
 
 pub(super) fn add_batch_to_linker(linker: &mut Linker<State>, component: &Component) -> wasmtime::Result<()> {
-    for name in BATCH_INTERFACES {
+    for name in KEYVALUE_BATCH {
         batch::add_to_linker(linker, component, name)?;
     }
     Ok(())

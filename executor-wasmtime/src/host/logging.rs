@@ -1,12 +1,10 @@
 //! `wasi:logging`: into the run's own log.
 
+use wasmatrix_artifact::offered::LOGGING;
 use wasmatrix_model::LogLevel;
 use wasmtime::component::{ComponentType, Lift, Linker};
 
 use super::State;
-
-/// The names under which it was published.
-pub(super) const INTERFACES: &[&str] = &["wasi:logging/logging@0.1.0-draft", "wasi:logging/logging"];
 
 #[derive(Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
@@ -41,7 +39,7 @@ impl From<Level> for LogLevel {
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    for name in INTERFACES {
+    for name in LOGGING {
         linker.instance(name)?.func_wrap(
             "log",
             |store, (level, context, message): (Level, String, String)| -> wasmtime::Result<()> {

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use wasmatrix_executor_api::{
     Artifact, Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply, Closed,
-    Console, Error, Executor, Instance, Launch, Output,
+    Console, Error, Executor, Instance, Launch, Output, Prepared,
 };
 use wasmatrix_executor_wasmtime::{Config, WasmtimeExecutor};
 use wasmatrix_model::{ExitCause, InstanceId, Limits, LogLevel};
@@ -46,13 +46,17 @@ pub(crate) fn artifact(text: &str) -> Artifact {
 /// A console that remembers what it was given.
 #[derive(Default)]
 pub(crate) struct Memory {
-    pub(crate) input: Mutex<Bytes>,
+    input: Mutex<Bytes>,
     written: watch::Sender<Vec<(Output, Bytes)>>,
     pub(crate) logged: Mutex<Vec<(LogLevel, String, String)>>,
-    pub(crate) terminal: bool,
+    terminal: bool,
 }
 
 impl Memory {
+    pub(crate) fn on_terminal(terminal: bool) -> Arc<Self> {
+        Arc::new(Self { terminal, ..Self::default() })
+    }
+
     pub(crate) fn with_input(input: &'static str) -> Arc<Self> {
         Arc::new(Self { input: Mutex::new(input.into()), ..Self::default() })
     }
@@ -125,7 +129,7 @@ pub(crate) struct Job {
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) limits: Limits,
     pub(crate) console: Arc<Memory>,
-    pub(crate) capabilities: Arc<Recorder>,
+    pub(crate) capabilities: Arc<dyn Capabilities>,
 }
 
 impl Job {
@@ -137,27 +141,37 @@ impl Job {
             config: BTreeMap::new(),
             limits: Limits::default(),
             console: Arc::default(),
-            capabilities: Arc::default(),
+            capabilities: Arc::new(Recorder::default()),
         }
     }
 
-    pub(crate) async fn start(&self, executor: &WasmtimeExecutor) -> Result<Box<dyn Instance>, Error> {
-        let launch = Launch {
+    /// A launch of it.
+    pub(crate) fn launch(&self, prepared: Prepared) -> Launch {
+        Launch {
             instance: InstanceId::generate(),
-            prepared: executor.prepare(&self.artifact).await?,
+            prepared,
             args: self.args.clone(),
             env: self.env.clone(),
             config: self.config.clone(),
             limits: self.limits.clone(),
-            capabilities: self.capabilities.clone(),
-            console: self.console.clone(),
-        };
-        executor.launch(launch).await
+            capabilities: Arc::clone(&self.capabilities),
+            console: Arc::clone(&self.console) as Arc<dyn Console>,
+        }
+    }
+
+    pub(crate) async fn start(&self, executor: &WasmtimeExecutor) -> Result<Box<dyn Instance>, Error> {
+        executor.launch(self.launch(executor.prepare(&self.artifact).await?)).await
     }
 
     /// Runs it to its end on an executor of its own.
     pub(crate) async fn run(&self) -> ExitCause {
         let executor = config().build().unwrap();
         self.start(&executor).await.unwrap().exited().await
+    }
+
+    /// Tries to start it, on an executor of its own, and says why it can't be.
+    pub(crate) async fn refused(&self) -> Error {
+        let executor = config().build().unwrap();
+        self.start(&executor).await.map(drop).expect_err("it can't be started")
     }
 }
