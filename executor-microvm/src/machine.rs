@@ -234,7 +234,7 @@ impl Machine {
     /// Makes linear memory present, zeroed. False: it may not have so much, or not there.
     pub(crate) fn commit(&mut self, address: u64, bytes: u64) -> bool {
         let in_arena = address >= MEMORIES && address.checked_add(bytes).is_some_and(|end| end <= MEMORIES_END);
-        let aligned = address % PAGE_BYTES == 0 && bytes % PAGE_BYTES == 0;
+        let aligned = address.is_multiple_of(PAGE_BYTES) && bytes.is_multiple_of(PAGE_BYTES);
         if !in_arena || !aligned || bytes > self.memory_bytes_max - self.memory_bytes {
             return false;
         }
