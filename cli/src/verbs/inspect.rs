@@ -38,10 +38,11 @@ impl Document for Inspected {
 /// Shows what an artifact is.
 pub(crate) fn inspect(args: &Inspect, out: &mut Printer) -> Result<(), CliError> {
     let artifact = artifact::read(&args.file)?;
-    let inspected = look(&artifact).map_err(|problem| CliError::File {
-        path: args.file.clone(),
-        problem,
-        kind: FileProblem::Artifact,
+    let inspected = look(&artifact).map_err(|problem| {
+        // Whoever refuses it for good knows better words for what it is instead.
+        let refusal = wasmatrix_artifact::inspect(&artifact.bytes, artifact::PROGRAM_BYTES_MAX).err();
+        let problem = refusal.map_or(problem, |refusal| refusal.message);
+        CliError::File { path: args.file.clone(), problem, kind: FileProblem::Artifact }
     })?;
     out.one(&inspected, |inspected, _| describe(inspected))?;
     Ok(())
