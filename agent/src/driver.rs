@@ -145,7 +145,8 @@ impl Driver {
                 self.instance.step(Phase::Stopping, |_| {
                     self.facts.record(FactKind::InstanceStopping { instance: self.instance.subject() });
                 });
-                (run.stop(stop.grace).await, Some(stop))
+                self.gate.close(stop.grace).await;
+                (run.stop(Duration::ZERO).await, Some(stop))
             }
         };
         drop(run);

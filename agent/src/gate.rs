@@ -10,11 +10,15 @@
 //! [`wasmatrix_model::Grants::permit`]; here the one is put to the other, at the time of the call.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use tokio_util::task::TaskTracker;
 use wasmatrix_executor_api::{
     Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply,
 };
@@ -35,6 +39,8 @@ pub(crate) struct Gate {
     facts: Arc<Facts>,
     metrics: Arc<Metrics>,
     denials: Mutex<Denials>,
+    in_flight: TaskTracker,
+    closed: AtomicBool,
 }
 
 impl Gate {
@@ -46,7 +52,25 @@ impl Gate {
         metrics: Arc<Metrics>,
     ) -> Self {
         let owner = Namespace::of(&instance.spec.name);
-        Self { instance, owner, provision, facts, metrics, denials: Mutex::new(Denials::default()) }
+        Self {
+            instance,
+            owner,
+            provision,
+            facts,
+            metrics,
+            denials: Mutex::default(),
+            in_flight: TaskTracker::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Lets no further call through, and waits until those in flight are done, for at most `grace`: what a run that
+    /// is to be stopped has begun outside of itself is finished, and what it only waits for is not.
+    pub(crate) async fn close(&self, grace: Duration) {
+        self.closed.store(true, SeqCst);
+        self.in_flight.close();
+        // Whether they were done in time is all the same: the run is ended in either case.
+        let _ = tokio::time::timeout(grace, self.in_flight.wait()).await;
     }
 
     fn deny(&self, operation: &'static str, missing: String) -> CapabilityError {
@@ -71,6 +95,12 @@ impl Capabilities for Gate {
     async fn call(&self, call: CapabilityCall) -> Result<CapabilityReply, CapabilityError> {
         let operation = call.operation();
         let begun = Instant::now();
+        let in_flight = self.in_flight.token();
+        if self.closed.load(SeqCst) {
+            // The run is about to be ended, in which this call goes down with it.
+            drop(in_flight);
+            return std::future::pending().await;
+        }
         let needed = call.required_permission();
         let capability = needed.capability();
         let answer = match self.instance.permit(&needed) {

@@ -55,7 +55,9 @@ impl Up {
         let address = lines
             .by_ref()
             .map(|line| line.expect("it is text"))
-            .find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned))
+            .find_map(|line| {
+                line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
+            })
             .expect("it says where it listens");
         // Whoever does not read makes the other wait.
         std::thread::spawn(move || lines.for_each(drop));
@@ -78,6 +80,23 @@ impl Up {
     fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let output = self.tell(&[arguments, &["-o", "json"]].concat());
         serde_json::from_str(&output).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{output}"))
+    }
+
+    /// Follows an instance's log until a line contains `wanted`.
+    fn hear(&self, instance: &str, wanted: &str) {
+        let mut follow = wasmatrix()
+            .args(["--addr", &self.address, "logs", "-f", instance])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(follow.stdout.take().expect("it is piped")).lines();
+        assert!(
+            lines.any(|line| line.is_ok_and(|line| line.contains(wanted))),
+            "{instance} never said {wanted}"
+        );
+        // It follows until it is told to stop.
+        let _ = follow.kill();
+        let _ = follow.wait();
     }
 
     /// Kills it as a power failure would.
