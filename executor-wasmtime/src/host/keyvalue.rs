@@ -25,7 +25,9 @@ use super::{CALL_BYTES_MAX, State};
 use crate::trap::HostFault;
 
 mod batch;
+#[expect(clippy::error_impl_error, reason = "bindgen! takes the name from the interface")]
 mod draft;
+#[expect(clippy::error_impl_error, reason = "bindgen! takes the name from the interface")]
 mod draft2;
 
 /// The bucket that the empty name means.
