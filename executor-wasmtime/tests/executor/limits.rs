@@ -42,6 +42,21 @@ async fn a_guest_that_makes_do_with_less_memory_goes_on() {
 }
 
 #[tokio::test]
+async fn asking_for_the_impossible_gives_nothing_back() {
+    // Leaves with the number of pages that it got, of 64 that are allowed.
+    let limits = Limits { memory_bytes_max: 4 * MIB, ..Limits::default() };
+    let body = r#"(func (export "_start") (local $n i32)
+        (loop
+            (drop (memory.grow (i32.const 65536)))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if 0 (i32.and (i32.ne (memory.grow (i32.const 1)) (i32.const -1))
+                (i32.lt_u (local.get $n) (i32.const 200)))))
+        (call $exit (memory.size)))"#;
+    let ExitCause::Exited { code } = limited(limits, body).run().await else { panic!("it exits") };
+    assert!((32..=64).contains(&code), "{code} pages");
+}
+
+#[tokio::test]
 async fn memory_is_shown_while_it_lasts() {
     let executor = crate::harness::config().build().unwrap();
     let grow = r#"(func (export "_start") (drop (memory.grow (i32.const 64))))"#;
