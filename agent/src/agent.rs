@@ -23,7 +23,7 @@ use crate::{
     restart::Restarts,
 };
 
-/// How long a driver that has nothing to end may take to answer.
+/// How long the providers' calls in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// A node. Cheap to clone; all clones are the same node. [`Agent::shutdown`] ends it.
@@ -394,7 +394,7 @@ impl Agent {
             let _ = self.stop(&instance.id.to_string(), grace).await;
         }))
         .await;
-        self.0.provision.stop_all(DRAIN).await;
+        self.0.provision.shutdown(DRAIN).await;
     }
 
     fn find(&self, instance: &str) -> Result<Arc<Instance>, Failure> {

@@ -39,7 +39,8 @@ impl Facts {
 
     /// Records that `kind` happened now.
     pub fn record(&self, kind: FactKind) {
-        tracing::info!(fact = ?kind, "fact");
+        let instance = kind.subject().map(|subject| subject.name.as_str());
+        tracing::info!(instance, detail = kind.detail(), "{}", kind.name());
         let now = self.clock.now();
         self.ring.push(0, |seq, before| {
             // The clock of the machine may be set back; the order of the facts may not.

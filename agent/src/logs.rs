@@ -262,7 +262,7 @@ mod tests {
         console.write(Output::Stdout, Bytes::from_static(b"\nnext\n")).await.unwrap();
         assert_eq!(lines(&log).await, [format!("{}{CUT}", "x".repeat(80)), "next".to_owned()]);
         console.log(LogLevel::Info, &"c".repeat(1000), &"ä".repeat(100));
-        let last = log.read(2, None, false).next().await.unwrap();
+        let last = Box::pin(log.read(2, None, false)).next().await.unwrap();
         assert_eq!(
             (last.context.len(), last.line.as_str()),
             (256, format!("{}{CUT}", "ä".repeat(40)).as_str())

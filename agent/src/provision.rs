@@ -111,10 +111,11 @@ impl Provision {
         Some(slot.status())
     }
 
-    /// Stops every provider.
-    pub(crate) async fn stop_all(&self, drain: Duration) {
-        for capability in self.slots.keys() {
+    /// Stops every provider, and lets it put away what it holds. None can be started again.
+    pub(crate) async fn shutdown(&self, drain: Duration) {
+        for (capability, slot) in &self.slots {
             self.stop(*capability, drain).await;
+            slot.provider.shutdown().await;
         }
     }
 

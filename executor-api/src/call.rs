@@ -169,9 +169,9 @@ impl CapabilityCall {
         use KvAction::{Delete, Read, Write};
         let Self::Kv(call) = self;
         let (actions, bucket, keys): (&'static [KvAction], _, _) = match call {
-            KvCall::Get { bucket, key } | KvCall::Exists { bucket, key } | KvCall::Current { bucket, key } => {
-                (&[Read], bucket, KeySet::One(key))
-            }
+            KvCall::Get { bucket, key }
+            | KvCall::Exists { bucket, key }
+            | KvCall::Current { bucket, key } => (&[Read], bucket, KeySet::One(key)),
             KvCall::List { bucket, .. } => (&[Read], bucket, KeySet::All),
             KvCall::GetMany { bucket, keys } => (&[Read], bucket, KeySet::Many(keys)),
             KvCall::Set { bucket, key, .. } => (&[Write], bucket, KeySet::One(key)),

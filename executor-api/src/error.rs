@@ -34,6 +34,7 @@ impl ErrorKind {
 /// A failure to prepare or launch. The message says what was wrong and what to do, for the user's eyes.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
+#[expect(clippy::error_impl_error, reason = "it is the one error of this crate's two traits")]
 pub struct Error {
     kind: ErrorKind,
     message: String,

@@ -20,8 +20,8 @@ pub mod error;
 pub mod executor;
 
 pub use call::{
-    Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply, KvCall, KvReply, Page,
-    Swapped, Version, Versioned,
+    Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply, KvCall, KvReply,
+    Page, Swapped, Version, Versioned,
 };
 pub use console::{Closed, Console, Output};
 pub use error::{Error, ErrorKind};

@@ -4,6 +4,8 @@
 //! [`wasmatrix_tests::EXECUTORS`] and compares the outcomes with each other before it hands one over, so a case can't
 //! forget an executor, and two executors can't be wrong in two ways.
 
+#![expect(clippy::panic, reason = "a test that can't go on says why")]
+
 mod console;
 mod crashes;
 mod keyvalue;

@@ -175,10 +175,10 @@ fn property_04_permissions_are_enforced_at_the_time_of_the_call() {
                     match deed {
                         Deed::Assign(grant) => {
                             held.insert(grant.clone());
-                            node.agent.assign("p04", &[grant.clone()]).unwrap();
+                            node.agent.assign("p04", std::slice::from_ref(grant)).unwrap();
                         }
                         Deed::Revoke(grant) => {
-                            let revoked = node.agent.revoke("p04", &[grant.clone()]);
+                            let revoked = node.agent.revoke("p04", std::slice::from_ref(grant));
                             prop_assert_eq!(revoked.is_ok(), held.remove(grant));
                         }
                         Deed::Call(step) => {

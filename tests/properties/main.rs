@@ -3,6 +3,8 @@
 //! `grep -r property_07` finds the seventh. 256 cases each, unless a case says why fewer. Cases share a node per
 //! executor where the property is about one instance, and take a node of their own where it is about all of them.
 
+#![expect(clippy::unwrap_used, reason = "what a test takes for granted and is not so ends it")]
+
 mod facts;
 mod instances;
 mod isolation;

@@ -167,9 +167,11 @@ impl Node {
         let status = self.agent.wait(&name).await?;
         self.agent.remove(&name).await?;
         let Exit { cause, .. } = status.last_exit.expect("it has ended");
-        let text =
-            |output: usize| String::from_utf8_lossy(&console.outputs[output].lock().unwrap()).into_owned();
-        let log = console.log.lock().unwrap().clone();
+        let text = |output: usize| {
+            String::from_utf8_lossy(&console.outputs[output].lock().expect("nothing panics while it writes"))
+                .into_owned()
+        };
+        let log = console.log.lock().expect("nothing panics while it writes").clone();
         Ok(Outcome { cause, stdout: text(0), stderr: text(1), log })
     }
 
@@ -206,17 +208,21 @@ impl Console for Tape {
             Output::Stdout => &self.outputs[0],
             Output::Stderr => &self.outputs[1],
         };
-        tape.lock().unwrap().extend_from_slice(&bytes);
+        tape.lock().expect("nothing panics while it writes").extend_from_slice(&bytes);
         Ok(())
     }
 
     async fn read(&self, bytes_max: usize) -> Bytes {
-        let mut stdin = self.stdin.lock().unwrap();
+        let mut stdin = self.stdin.lock().expect("nothing panics while it writes");
         let count = stdin.len().min(bytes_max);
         stdin.split_to(count)
     }
 
     fn log(&self, level: LogLevel, context: &str, message: &str) {
-        self.log.lock().unwrap().push((level, context.to_owned(), message.to_owned()));
+        self.log.lock().expect("nothing panics while it writes").push((
+            level,
+            context.to_owned(),
+            message.to_owned(),
+        ));
     }
 }

@@ -136,6 +136,48 @@ pub enum FactKind {
 }
 
 impl FactKind {
+    /// The word that users see, e.g. `instance-crashed`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::NodeStarted { .. } => "node-started",
+            Self::NodeStopping => "node-stopping",
+            Self::InstanceCreated { .. } => "instance-created",
+            Self::InstanceStarted { .. } => "instance-started",
+            Self::InstanceStopping { .. } => "instance-stopping",
+            Self::InstanceStopped { .. } => "instance-stopped",
+            Self::InstanceCrashed { .. } => "instance-crashed",
+            Self::InstanceRestarted { .. } => "instance-restarted",
+            Self::RestartsExhausted { .. } => "restarts-exhausted",
+            Self::InstanceRemoved { .. } => "instance-removed",
+            Self::GrantAssigned { .. } => "grant-assigned",
+            Self::GrantRevoked { .. } => "grant-revoked",
+            Self::CapabilityDenied { .. } => "capability-denied",
+            Self::ProviderStarted { .. } => "provider-started",
+            Self::ProviderStopped { .. } => "provider-stopped",
+        }
+    }
+
+    /// What there is to say about it in a line; empty where the name says all.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::NodeStarted { version } => version.clone(),
+            Self::InstanceCreated { executor, .. } => format!("on {executor}"),
+            Self::InstanceStopped { exit, .. } | Self::InstanceCrashed { exit, .. } => exit.cause.to_string(),
+            Self::InstanceRestarted { restart_count, .. } | Self::RestartsExhausted { restart_count, .. } => {
+                format!("restart {restart_count}")
+            }
+            Self::GrantAssigned { grant, .. } | Self::GrantRevoked { grant, .. } => grant.to_string(),
+            Self::CapabilityDenied { operation, permission, .. } => format!("{operation} needs {permission}"),
+            Self::ProviderStarted { capability } | Self::ProviderStopped { capability } => {
+                capability.to_string()
+            }
+            Self::NodeStopping
+            | Self::InstanceStarted { .. }
+            | Self::InstanceStopping { .. }
+            | Self::InstanceRemoved { .. } => String::new(),
+        }
+    }
+
     /// The instance it is about, if it is about one.
     pub const fn subject(&self) -> Option<&Subject> {
         match self {

@@ -117,7 +117,9 @@ impl FromStr for BucketName {
             let shown: String = text.chars().take(80).collect();
             return Err(Invalid::new(
                 "bucket",
-                format!("`{shown}` is no bucket: use 1 to 64 letters, digits, `.`, `_`, `-`, with `@` in front of a shared one"),
+                format!(
+                    "`{shown}` is no bucket: use 1 to 64 letters, digits, `.`, `_`, `-`, with `@` in front of a shared one"
+                ),
             ));
         }
         Ok(Self(text.into()))
@@ -152,7 +154,10 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if text.is_empty() || text.len() > KEY_BYTES_MAX {
-            return Err(Invalid::new("key", format!("a key has 1 to {KEY_BYTES_MAX} bytes, this one {}", text.len())));
+            return Err(Invalid::new(
+                "key",
+                format!("a key has 1 to {KEY_BYTES_MAX} bytes, this one {}", text.len()),
+            ));
         }
         Ok(Self(text.into()))
     }
@@ -349,8 +354,9 @@ impl Grants {
     /// The first action and key that are not covered.
     pub fn permit(&self, needed: &Permission<'_>) -> Result<(), Uncovered> {
         for action in needed.actions {
-            let relevant =
-                || self.0.iter().filter(|grant| grant.action == *action && grant.covers_bucket(needed.bucket));
+            let relevant = || {
+                self.0.iter().filter(|grant| grant.action == *action && grant.covers_bucket(needed.bucket))
+            };
             let whole = relevant().any(|grant| grant.keys == Keys::All);
             if whole {
                 continue;
@@ -454,7 +460,17 @@ mod tests {
 
     #[test]
     fn what_is_no_grant_is_refused_with_a_reason() {
-        for bad in ["", "kv", "kv:", "kv:reed", "http:request", "kv:read:", "kv:read:/x", "kv:read:a b", "kv:read:a/"] {
+        for bad in [
+            "",
+            "kv",
+            "kv:",
+            "kv:reed",
+            "http:request",
+            "kv:read:",
+            "kv:read:/x",
+            "kv:read:a b",
+            "kv:read:a/",
+        ] {
             assert!(bad.parse::<Grant>().is_err(), "{bad}");
         }
     }

@@ -105,7 +105,8 @@ names! {
 }
 
 fn legal_name(text: &str) -> Result<(), String> {
-    const RULE: &str = "use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends";
+    const RULE: &str =
+        "use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends";
     let shown: String = text.chars().take(80).collect();
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let bytes = text.as_bytes();

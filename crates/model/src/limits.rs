@@ -21,6 +21,7 @@ pub struct Limits {
     /// Resource handles (streams, pollables, buckets) held at one time.
     pub handles_max: u32,
     /// Wall time of one run. `None`: as long as it likes.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
     pub wall_time_max: Option<Duration>,
     /// Processor time in a second of wall time, in milliseconds: 1000 is one whole core.
     pub cpu_millis_per_second: u32,

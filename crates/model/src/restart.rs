@@ -44,7 +44,10 @@ impl FromStr for RestartMode {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         Self::ALL.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| {
-            Invalid::new("restart", format!("`{text}` is no restart policy: write never, on-failure or always"))
+            Invalid::new(
+                "restart",
+                format!("`{text}` is no restart policy: write never, on-failure or always"),
+            )
         })
     }
 }
@@ -59,14 +62,17 @@ pub struct RestartPolicy {
     /// After which ends.
     pub mode: RestartMode,
     /// The first wait in a row.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub backoff_initial: Duration,
     /// The longest wait.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub backoff_max: Duration,
     /// How much of a wait is left to chance, in percent, so that a crowd does not come back at once.
     pub jitter_percent: u8,
     /// Restarts in a row before it is given up. `None`: never given up.
     pub restarts_max: Option<u32>,
     /// How long a run must last to begin a new row.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub reset_after: Duration,
 }
 
@@ -96,13 +102,18 @@ impl RestartPolicy {
     pub fn validate(&self) -> Result<(), Invalid> {
         const YEAR: Duration = Duration::from_secs(366 * 86_400);
         if self.backoff_initial < Duration::from_millis(1) {
-            return Err(Invalid::new("backoff_initial", "must be 1ms or more, or a crash would spin the node"));
+            return Err(Invalid::new(
+                "backoff_initial",
+                "must be 1ms or more, or a crash would spin the node",
+            ));
         }
         if self.backoff_max < self.backoff_initial {
             return Err(Invalid::new("backoff_max", "must not be less than backoff_initial"));
         }
-        if self.backoff_max > YEAR || self.reset_after > YEAR {
-            return Err(Invalid::new("backoff_max", "waits of more than 366 days are not taken"));
+        for (field, time) in [("backoff_max", self.backoff_max), ("reset_after", self.reset_after)] {
+            if time > YEAR {
+                return Err(Invalid::new(field, "times of more than 366 days are not taken"));
+            }
         }
         if self.jitter_percent > 100 {
             return Err(Invalid::new("jitter_percent", "must be 0 to 100"));

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, ExecutorKind, Grants, InstanceName, Limits, RestartPolicy,
-    failure::Invalid,
+    Digest, ExecutorKind, Grants, InstanceName, Limits, RestartPolicy, failure::Invalid, grant::GRANTS_MAX,
 };
 
 /// Most arguments, environment variables or configuration entries of one instance.
@@ -68,6 +67,9 @@ impl InstanceSpec {
     pub fn validate(&self) -> Result<(), Invalid> {
         self.limits.validate().map_err(|invalid| invalid.within("limits"))?;
         self.restart.validate().map_err(|invalid| invalid.within("restart"))?;
+        if self.grants.iter().len() > GRANTS_MAX {
+            return Err(Invalid::new("grants", format!("an instance holds at most {GRANTS_MAX} grants")));
+        }
         entries("args", self.args.iter().map(|arg| ("", arg.as_str())))?;
         entries("env", self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;
         entries("config", self.config.iter().map(|(name, value)| (name.as_str(), value.as_str())))?;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ExecutorKind, Exit, Grants, InstanceId, InstanceSpec, NodeId, Phase, Timestamp, grant::Capability};
+use crate::{
+    ExecutorKind, Exit, Grants, InstanceId, InstanceSpec, NodeId, Phase, Timestamp, grant::Capability,
+};
 
 /// An instance as its agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ pub struct Usage {
     /// The most linear memory that a run had, in bytes.
     pub memory_bytes_peak: u64,
     /// Processor time, measured each time the guest hands control back.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub cpu_time: Duration,
     /// Capability calls that were allowed.
     pub calls_allowed: u64,
