@@ -1,3 +1,5 @@
+//! What the cache on disk must refuse: entries that were changed, cut off, renamed, or made by somebody else.
+
 use std::{
     fs::{Permissions, set_permissions},
     os::unix::fs::symlink,
