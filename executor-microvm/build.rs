@@ -42,7 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     // A lint run of the outer build would turn the inner one into a lint run too.
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("CLIPPY_") || name.to_string_lossy().starts_with("CARGO_PROFILE_") {
+        if name.to_string_lossy().starts_with("CLIPPY_")
+            || name.to_string_lossy().starts_with("CARGO_PROFILE_")
+        {
             cargo.env_remove(name);
         }
     }

@@ -46,7 +46,9 @@ impl Code {
         if bytes > ARTIFACT_BYTES_MAX {
             return Err(Refusal {
                 kind: ErrorKind::Exhausted,
-                message: format!("compiled, the artifact has {bytes} bytes and a micro-VM takes {ARTIFACT_BYTES_MAX}"),
+                message: format!(
+                    "compiled, the artifact has {bytes} bytes and a micro-VM takes {ARTIFACT_BYTES_MAX}"
+                ),
             });
         }
         let broken = || fault("the compiler made something that is no code");
@@ -55,7 +57,8 @@ impl Code {
             return Err(broken());
         }
         let size = file.len().next_multiple_of(PAGE_BYTES as usize);
-        let memory = Memory::new(size).map_err(|error| fault(format!("no memory for compiled code: {error}")))?;
+        let memory =
+            Memory::new(size).map_err(|error| fault(format!("no memory for compiled code: {error}")))?;
         memory.as_volatile_slice().write_slice(file, 0).map_err(|error| fault(error.to_string()))?;
         Ok(Self { memory: Arc::new(memory), bytes, text })
     }

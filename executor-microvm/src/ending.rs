@@ -26,9 +26,10 @@ pub(crate) fn cause(end: End) -> ExitCause {
                 _ => fault(format!("it named limit {limit}, which there is not: {message}")),
             }
         }
-        End::StartFailed { message } => {
-            ExitCause::StartFailed { code: ErrorCode::WasmRuntimeError, message: cut(message, MESSAGE_BYTES_MAX) }
-        }
+        End::StartFailed { message } => ExitCause::StartFailed {
+            code: ErrorCode::WasmRuntimeError,
+            message: cut(message, MESSAGE_BYTES_MAX),
+        },
         End::RuntimeFailed { message } => fault(cut(message, MESSAGE_BYTES_MAX)),
     }
 }
@@ -41,9 +42,10 @@ pub(crate) fn fault(what: impl std::fmt::Display) -> ExitCause {
 /// A run that ended before it began, as the launch's error.
 pub(crate) fn not_started(cause: ExitCause) -> Error {
     match cause {
-        ExitCause::LimitExceeded { limit, message } => {
-            Error::new(ErrorKind::Exhausted, format!("the {limit} limit does not let it start: {message}; raise it"))
-        }
+        ExitCause::LimitExceeded { limit, message } => Error::new(
+            ErrorKind::Exhausted,
+            format!("the {limit} limit does not let it start: {message}; raise it"),
+        ),
         ExitCause::Trapped { trap, backtrace } => {
             let place = backtrace.first().map(|frame| format!(" in {frame}")).unwrap_or_default();
             Error::new(ErrorKind::GuestFault, format!("its start function failed{place}: {trap}"))

@@ -5,9 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use wasmatrix_artifact::Refusal;
-use wasmatrix_executor_api::{
-    Artifact, Capacity, Error, ErrorKind, Executor, Instance, Launch, Prepared,
-};
+use wasmatrix_executor_api::{Artifact, Capacity, Error, ErrorKind, Executor, Instance, Launch, Prepared};
 use wasmatrix_model::ExecutorKind;
 
 use crate::{
@@ -53,7 +51,8 @@ impl MicrovmExecutor {
 impl Works {
     fn new(config: Config) -> Result<Self, String> {
         let hypervisor = probe::open(&config.kvm)?;
-        let image = Image::load().ok_or("the guest's image was not built as it should be: build the executor again")?;
+        let image = Image::load()
+            .ok_or("the guest's image was not built as it should be: build the executor again")?;
         let compiler = Compiler::new(hypervisor.features, config.artifact_bytes_max, config.compilations_max)
             .map_err(|error| format!("wasmtime can't compile for micro-VMs: {error:#}"))?;
         let places = usize::try_from(config.instances_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
@@ -77,8 +76,11 @@ impl Executor for MicrovmExecutor {
 
     async fn prepare(&self, artifact: &Artifact) -> Result<Prepared, Error> {
         let works = self.works()?;
-        let code =
-            works.compiler.prepare(artifact).await.map_err(|Refusal { kind, message }| Error::new(kind, message))?;
+        let code = works
+            .compiler
+            .prepare(artifact)
+            .await
+            .map_err(|Refusal { kind, message }| Error::new(kind, message))?;
         // What is made ready is launched next.
         works.pool.expect_use();
         Ok(Prepared::new(artifact.digest, code))
@@ -87,7 +89,10 @@ impl Executor for MicrovmExecutor {
     async fn launch(&self, launch: Launch) -> Result<Box<dyn Instance>, Error> {
         let works = self.works()?;
         let code: Arc<Code> = launch.prepared.downcast().ok_or_else(|| {
-            Error::new(ErrorKind::HostFault, "the artifact was prepared by another executor; prepare it with this one")
+            Error::new(
+                ErrorKind::HostFault,
+                "the artifact was prepared by another executor; prepare it with this one",
+            )
         })?;
         let permit = Arc::clone(&works.places).try_acquire_owned().map_err(|_| {
             let max = self.capacity.instances_max;

@@ -34,7 +34,9 @@ impl Image {
     fn parse(file: &[u8]) -> Option<Self> {
         let (shared, mut data): (Vec<_>, Vec<_>) =
             elf::segments(file)?.into_iter().partition(|segment| !segment.writable);
-        let data = data.pop().filter(|data| data.address % PAGE_BYTES == 0 && data.address > IMAGE && !data.executable)?;
+        let data = data
+            .pop()
+            .filter(|data| data.address % PAGE_BYTES == 0 && data.address > IMAGE && !data.executable)?;
         let memory = Memory::new(usize::try_from(data.address - IMAGE).ok()?).ok()?;
         let mut code_bytes = 0;
         for segment in &shared {

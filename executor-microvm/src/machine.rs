@@ -30,7 +30,7 @@ use self::{
 use crate::{
     compile::Code,
     image::Image,
-    sys::{Exit, Kicker, Memory, Vm, VmError},
+    sys::{Exit, Kicker, Memory, Vm, VmError, populate},
 };
 
 mod descriptors;
@@ -46,7 +46,10 @@ const SMALL_BYTES: u64 = 16 << 20;
 /// Larger stretches of private memory, one after the other: virtual address and length.
 const LARGE: [(u64, u64); 4] = [
     (REQUEST, (REQUEST_BYTES_MAX as u64).next_multiple_of(LARGE_PAGE_BYTES)),
-    (RESPONSE_LENGTH, (RESPONSE_BYTES_MAX as u64 + RESPONSE - RESPONSE_LENGTH).next_multiple_of(LARGE_PAGE_BYTES)),
+    (
+        RESPONSE_LENGTH,
+        (RESPONSE_BYTES_MAX as u64 + RESPONSE - RESPONSE_LENGTH).next_multiple_of(LARGE_PAGE_BYTES),
+    ),
     (STACK, STACK_BYTES),
     (HEAP, HEAP_BYTES),
 ];
@@ -56,6 +59,14 @@ const RESPONSE_LENGTH_AT: u64 = REQUEST_AT + LARGE[0].1;
 const RESPONSE_AT: u64 = RESPONSE_LENGTH_AT + (RESPONSE - RESPONSE_LENGTH);
 /// All of a machine's private memory, in bytes, of which it has what it touches.
 const PRIVATE_BYTES: u64 = SMALL_BYTES + LARGE[0].1 + LARGE[1].1 + LARGE[2].1 + LARGE[3].1;
+
+/// What a run of any size touches, in bytes: of the stack from its end, and of the heap. Taken from the system ahead
+/// of need.
+const STACK_TOUCHED: u64 = 48 << 10;
+const HEAP_TOUCHED: u64 = 320 << 10;
+/// Linear memory that every machine is lent ahead of need, in bytes; a run that may have more is lent the rest when
+/// it begins, which takes KVM a while. It costs nothing until it is touched.
+const LENT_AHEAD_BYTES: u64 = 256 << 20;
 
 /// Exceptions that compiled Wasm makes on purpose: division, an invalid opcode, a page that is not there.
 const WASM_EXCEPTIONS: [u8; 3] = [0, 6, PAGE_FAULT];
@@ -121,7 +132,12 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Makes a machine and runs its guest until it is ready for a run.
-    pub(crate) fn boot(kvm: &Kvm, cpuid: &CpuId, image: &Image, features: FeatureSet) -> Result<Self, MachineError> {
+    pub(crate) fn boot(
+        kvm: &Kvm,
+        cpuid: &CpuId,
+        image: &Image,
+        features: FeatureSet,
+    ) -> Result<Self, MachineError> {
         let mut machine = Self::new(kvm, cpuid, image, features)?;
         let never_kicked = Kicker::default();
         let mut buffer = Vec::new();
@@ -138,8 +154,7 @@ impl Machine {
 
     /// Makes a machine that is about to run the image's first instruction.
     fn new(kvm: &Kvm, cpuid: &CpuId, image: &Image, features: FeatureSet) -> Result<Self, MachineError> {
-        let size = usize::try_from(PRIVATE_BYTES).expect("an address fits in a 64-bit machine's usize");
-        let private = Arc::new(Memory::new(size).map_err(MachineError::Memory)?);
+        let private = memory(PRIVATE_BYTES)?;
         let mut tables = Tables::new(Arc::clone(&private), SMALL_BYTES)?;
         let descriptors = descriptors::write(&mut tables)?;
         let mut physical = SMALL_BYTES;
@@ -147,18 +162,32 @@ impl Machine {
             tables.map_large(address, PRIVATE_PHYSICAL + physical, bytes, Access::DATA)?;
             physical += bytes;
         }
+        let stack_end = RESPONSE_LENGTH_AT + LARGE[1].1 + STACK_BYTES;
+        populate(&private, 0, 32 * PAGE_BYTES);
+        populate(&private, stack_end - STACK_TOUCHED, STACK_TOUCHED + HEAP_TOUCHED);
         let constants = IMAGE + image.code_bytes;
         let shared = image.shared.size() as u64;
         tables.map(IMAGE, IMAGE_PHYSICAL, image.code_bytes, Access::CODE)?;
-        tables.map(constants, IMAGE_PHYSICAL + image.code_bytes, shared - image.code_bytes, Access::CONSTANT)?;
+        tables.map(
+            constants,
+            IMAGE_PHYSICAL + image.code_bytes,
+            shared - image.code_bytes,
+            Access::CONSTANT,
+        )?;
         let data = &image.data;
         let at = tables.allocate(data.memory_bytes.next_multiple_of(PAGE_BYTES))?;
         tables.write(at, &data.bytes)?;
-        tables.map(data.address, PRIVATE_PHYSICAL + at, data.memory_bytes.next_multiple_of(PAGE_BYTES), Access::DATA)?;
+        tables.map(
+            data.address,
+            PRIVATE_PHYSICAL + at,
+            data.memory_bytes.next_multiple_of(PAGE_BYTES),
+            Access::DATA,
+        )?;
 
         let mut vm = Vm::new(kvm, cpuid)?;
         vm.lend(Arc::clone(&private), PRIVATE_PHYSICAL, false)?;
         vm.lend(Arc::clone(&image.shared), IMAGE_PHYSICAL, true)?;
+        vm.lend(memory(LENT_AHEAD_BYTES)?, MEMORIES_PHYSICAL, false)?;
         let ring3 = registers::ring3(&vm.system_registers()?, tables.root(), &descriptors);
         vm.set_system_registers(&ring3)?;
         vm.set_registers(&kvm_regs {
@@ -187,8 +216,10 @@ impl Machine {
         }
         self.vm.lend(Arc::clone(&code.memory), ARTIFACT_PHYSICAL, true)?;
         let memory_bytes_max = pages(memory_bytes_max);
-        let memory = Memory::new(usize::try_from(memory_bytes_max).unwrap_or(usize::MAX));
-        self.vm.lend(Arc::new(memory.map_err(MachineError::Memory)?), MEMORIES_PHYSICAL, false)?;
+        let more = memory_bytes_max.saturating_sub(LENT_AHEAD_BYTES);
+        if more > 0 {
+            self.vm.lend(memory(more)?, MEMORIES_PHYSICAL + LENT_AHEAD_BYTES, false)?;
+        }
         self.text = ARTIFACT + code.text.start..ARTIFACT + code.text.end;
         self.memory_bytes_max = memory_bytes_max;
         Ok(())
@@ -233,7 +264,8 @@ impl Machine {
 
     /// Makes linear memory present, zeroed. False: it may not have so much, or not there.
     pub(crate) fn commit(&mut self, address: u64, bytes: u64) -> bool {
-        let in_arena = address >= MEMORIES && address.checked_add(bytes).is_some_and(|end| end <= MEMORIES_END);
+        let in_arena =
+            address >= MEMORIES && address.checked_add(bytes).is_some_and(|end| end <= MEMORIES_END);
         let aligned = address.is_multiple_of(PAGE_BYTES) && bytes.is_multiple_of(PAGE_BYTES);
         if !in_arena || !aligned || bytes > self.memory_bytes_max - self.memory_bytes {
             return false;
@@ -281,6 +313,12 @@ impl Machine {
         self.vm.set_system_registers(&self.ring3).map_err(kvm)?;
         self.vm.set_registers(&registers).map_err(kvm)
     }
+}
+
+/// Memory to be lent.
+fn memory(bytes: u64) -> Result<Arc<Memory>, MachineError> {
+    let memory = Memory::new(usize::try_from(bytes).unwrap_or(usize::MAX));
+    memory.map(Arc::new).map_err(MachineError::Memory)
 }
 
 /// Where a machine stopped.

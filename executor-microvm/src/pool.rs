@@ -42,7 +42,13 @@ impl Pool {
     /// An empty pool for so many machines.
     pub(crate) fn new(hypervisor: Hypervisor, image: Image, machines_max: u32) -> Arc<Self> {
         let state = State { ready: Vec::new(), tended: false, used_at: Instant::now() };
-        Arc::new(Self { hypervisor, image, machines_max: machines_max as usize, state: Mutex::new(state), taken: Arc::default() })
+        Arc::new(Self {
+            hypervisor,
+            image,
+            machines_max: machines_max as usize,
+            state: Mutex::new(state),
+            taken: Arc::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -34,10 +34,15 @@ pub(crate) fn open(path: &Path) -> Result<Hypervisor, String> {
     let kvm = Kvm::new_with_path(name).map_err(|error| refused(path, &io::Error::from(error)))?;
     let version = kvm.get_api_version();
     if version != KVM_API {
-        return Err(format!("{shown} speaks version {version} of KVM's interface, and {KVM_API} is needed: it may be no KVM"));
+        return Err(format!(
+            "{shown} speaks version {version} of KVM's interface, and {KVM_API} is needed: it may be no KVM"
+        ));
     }
-    let missing: Vec<&str> =
-        NEEDED.into_iter().filter(|(capability, _)| !kvm.check_extension(*capability)).map(|(_, name)| name).collect();
+    let missing: Vec<&str> = NEEDED
+        .into_iter()
+        .filter(|(capability, _)| !kvm.check_extension(*capability))
+        .map(|(_, name)| name)
+        .collect();
     if !missing.is_empty() {
         return Err(format!("this kernel's KVM has no {}: use a newer kernel", missing.join(", ")));
     }
@@ -55,9 +60,13 @@ fn refused(path: &Path, error: &io::Error) -> String {
              kvm_amd), or, in a virtual machine or container, have the host pass it through"
         ),
         io::ErrorKind::PermissionDenied => {
-            format!("{shown} may not be opened by this user: add the user to the group kvm, or run as one that may")
+            format!(
+                "{shown} may not be opened by this user: add the user to the group kvm, or run as one that may"
+            )
         }
-        _ => format!("{shown} could not be opened ({error}): check that it is KVM's device and that KVM works"),
+        _ => {
+            format!("{shown} could not be opened ({error}): check that it is KVM's device and that KVM works")
+        }
     }
 }
 

@@ -19,14 +19,8 @@ mod kv;
 /// Bytes fetched from the console at a time.
 const READ_BYTES_MAX: usize = 64 << 10;
 /// Levels of `wasi:logging`, in its order.
-const LEVELS: [LogLevel; 6] = [
-    LogLevel::Trace,
-    LogLevel::Debug,
-    LogLevel::Info,
-    LogLevel::Warn,
-    LogLevel::Error,
-    LogLevel::Critical,
-];
+const LEVELS: [LogLevel; 6] =
+    [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error, LogLevel::Critical];
 
 /// What became of a request.
 #[derive(Debug)]
@@ -76,7 +70,12 @@ pub(crate) struct Host {
 
 impl Host {
     /// For a launch that begins now, with all that its guest is told.
-    pub(crate) fn new(launch: Launch, code_bytes: u64, control: Arc<Control>, meter: Arc<Meter>) -> (Self, Start) {
+    pub(crate) fn new(
+        launch: Launch,
+        code_bytes: u64,
+        control: Arc<Control>,
+        meter: Arc<Meter>,
+    ) -> (Self, Start) {
         let (stdin, stdout, stderr) = launch.console.terminals();
         let start = Start {
             artifact_bytes: code_bytes,
@@ -183,9 +182,8 @@ impl Host {
         // A deadline beyond the clock's end is none.
         let deadline = deadline_nanos.and_then(|nanos| self.begun.checked_add(Duration::from_nanos(nanos)));
         let console = Arc::clone(&self.console);
-        let input = async {
-            if stdin { console.read(READ_BYTES_MAX).await } else { std::future::pending().await }
-        };
+        let input =
+            async { if stdin { console.read(READ_BYTES_MAX).await } else { std::future::pending().await } };
         let time = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,

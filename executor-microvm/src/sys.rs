@@ -8,7 +8,7 @@ mod kick;
 mod vm;
 
 pub(crate) use kick::Kicker;
-pub(crate) use vm::{Exit, Memory, Vm, VmError};
+pub(crate) use vm::{Exit, Memory, Vm, VmError, populate};
 
 /// Lets the compiler use that kind of instruction.
 pub(crate) fn enable(config: &mut Config, feature: Feature) {

@@ -137,10 +137,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Those of `item`, and of a count larger than the bytes left.
-    pub fn list<T>(
-        &mut self,
-        item: impl Fn(&mut Self) -> Result<T, Malformed>,
-    ) -> Result<Vec<T>, Malformed> {
+    pub fn list<T>(&mut self, item: impl Fn(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
         let count = usize::try_from(self.u32()?).map_err(|_| Malformed::Short)?;
         if count > self.rest.len() {
             return Err(Malformed::Short);
@@ -216,7 +213,11 @@ impl Writer {
     }
 
     /// A list.
-    pub fn list<T>(&mut self, values: impl ExactSizeIterator<Item = T>, item: impl Fn(&mut Self, T)) -> &mut Self {
+    pub fn list<T>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = T>,
+        item: impl Fn(&mut Self, T),
+    ) -> &mut Self {
         self.u32(u32::try_from(values.len()).unwrap_or(u32::MAX));
         for value in values {
             item(self, value);

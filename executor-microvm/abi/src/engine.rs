@@ -85,6 +85,9 @@ impl FeatureSet {
 
     /// Those that are in the set.
     pub fn iter(self) -> impl Iterator<Item = Feature> {
-        FEATURES.into_iter().enumerate().filter_map(move |(index, feature)| (self.0 >> index & 1 == 1).then_some(feature))
+        FEATURES
+            .into_iter()
+            .enumerate()
+            .filter_map(move |(index, feature)| (self.0 >> index & 1 == 1).then_some(feature))
     }
 }

@@ -70,9 +70,9 @@ impl<'a> KvRequest<'a> {
                 .option(*expected, |writer, version| _ = writer.u64(version))
                 .bytes(value),
             Operation::GetMany { keys } => writer.u8(8).list(keys.iter(), |writer, key| _ = writer.text(key)),
-            Operation::SetMany { entries } => writer
-                .u8(9)
-                .list(entries.iter(), |writer, (key, value)| _ = writer.text(key).bytes(value)),
+            Operation::SetMany { entries } => {
+                writer.u8(9).list(entries.iter(), |writer, (key, value)| _ = writer.text(key).bytes(value))
+            }
             Operation::DeleteMany { keys } => {
                 writer.u8(10).list(keys.iter(), |writer, key| _ = writer.text(key))
             }
@@ -87,15 +87,22 @@ pub enum KvAnswer {
     Value(Option<Vec<u8>>),
     Done,
     Exists(bool),
-    Keys { keys: Vec<String>, more: bool },
+    Keys {
+        keys: Vec<String>,
+        more: bool,
+    },
     Number(i64),
     Versioned(Option<(Vec<u8>, u64)>),
     Swapped(bool),
     Values(Vec<Option<Vec<u8>>>),
     /// No grant covers it.
-    Denied { message: String },
+    Denied {
+        message: String,
+    },
     /// It failed in another way.
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
 }
 
 impl KvAnswer {
@@ -105,7 +112,10 @@ impl KvAnswer {
             0 => Self::Value(value(reader)?),
             1 => Self::Done,
             2 => Self::Exists(reader.bool()?),
-            3 => Self::Keys { keys: reader.list(|reader| reader.text().map(String::from))?, more: reader.bool()? },
+            3 => Self::Keys {
+                keys: reader.list(|reader| reader.text().map(String::from))?,
+                more: reader.bool()?,
+            },
             4 => Self::Number(reader.i64()?),
             5 => Self::Versioned(reader.option(|reader| Ok((reader.bytes()?.into(), reader.u64()?)))?),
             6 => Self::Swapped(reader.bool()?),

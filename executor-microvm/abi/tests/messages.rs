@@ -1,9 +1,7 @@
 //! Whatever a guest writes, the host's parser returns, and gives back no more than it was given.
 
 use proptest::{collection::vec, option, prelude::*};
-use wasmatrix_microvm_abi::{
-    End, KvAnswer, KvRequest, Request, Response, StackFrame, Start, kv::Operation,
-};
+use wasmatrix_microvm_abi::{End, KvAnswer, KvRequest, Request, Response, StackFrame, Start, kv::Operation};
 
 fn frame() -> impl Strategy<Value = StackFrame> {
     (option::of(".{0,20}"), option::of(".{0,20}"), any::<u32>(), option::of(any::<u64>()))

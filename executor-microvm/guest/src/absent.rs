@@ -35,7 +35,8 @@ fn link(
     for (name, export) in interface.exports(component.engine()) {
         match export.ty {
             // These two are the real ones, and not of these interfaces.
-            ComponentItem::Resource(_) if matches!(name, "input-stream" | "output-stream" | "pollable" | "error") => {}
+            ComponentItem::Resource(_)
+                if matches!(name, "input-stream" | "output-stream" | "pollable" | "error") => {}
             ComponentItem::Resource(_) => {
                 linker.resource(name, ResourceType::host::<Nothing>(), |_, _| Ok(()))?;
             }

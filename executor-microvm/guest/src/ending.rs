@@ -1,6 +1,10 @@
 //! How a component's end is told, by the same rules as in process.
 
-use alloc::{format, string::{String, ToString}, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::fmt;
 
 use wasmatrix_microvm_abi::{Backtrace, End, StackFrame, engine::BACKTRACE_FRAMES_MAX};

@@ -72,9 +72,9 @@ impl Failure {
         match answer {
             KvAnswer::Denied { .. } => Self::AccessDenied,
             KvAnswer::Failed { message } => Self::Other(message),
-            other => {
-                Self::Trap(RuntimeFault(format!("a provider gave an answer of the wrong kind: {other:?}")).into())
-            }
+            other => Self::Trap(
+                RuntimeFault(format!("a provider gave an answer of the wrong kind: {other:?}")).into(),
+            ),
         }
     }
 }
@@ -88,7 +88,9 @@ impl From<ResourceTableError> for Failure {
 /// Refuses a call that carries more than a call may.
 fn bound(bytes: usize) -> Result<(), Failure> {
     if bytes > CALL_BYTES_MAX as usize {
-        return Err(Failure::invalid(&format!("a call carries at most {CALL_BYTES_MAX} bytes, this one {bytes}")));
+        return Err(Failure::invalid(&format!(
+            "a call carries at most {CALL_BYTES_MAX} bytes, this one {bytes}"
+        )));
     }
     Ok(())
 }

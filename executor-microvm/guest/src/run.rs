@@ -41,7 +41,9 @@ fn prepare() -> wasmtime::Result<(Engine, Linker<State>)> {
 fn run(engine: &Engine, linker: Linker<State>, start: Start) -> End {
     let component = match sys::component(engine, start.artifact_bytes) {
         Ok(component) => component,
-        Err(error) => return End::RuntimeFailed { message: format!("the compiled code was refused: {error:#}") },
+        Err(error) => {
+            return End::RuntimeFailed { message: format!("the compiled code was refused: {error:#}") };
+        }
     };
     let mut store = Store::new(engine, State::new(start));
     store.limiter(|state| &mut state.limiter);

@@ -250,7 +250,8 @@ fn random_code_troubles_nobody() {
     let runs = std::env::var("WASMATRIX_HOSTILE_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(300);
     let image = Image::load().unwrap();
     let mut neighbour = machine(&hypervisor, &[&hypercall(0)[..], &[0xeb, 0xf4]].concat());
-    let mut runner = TestRunner::new(ProptestConfig { cases: runs, failure_persistence: None, ..Default::default() });
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: runs, failure_persistence: None, ..Default::default() });
     let code = proptest::collection::vec(any::<u8>(), 16..512);
     runner
         .run(&code, |code| {

@@ -164,7 +164,9 @@ impl Tables {
                 let address = start | slot << (12 + 9 * level);
                 match entry & PRESENT {
                     0 => {}
-                    _ if level == 0 || entry & LARGE != 0 => pages.push((address, entry, PAGE_BYTES << (9 * level))),
+                    _ if level == 0 || entry & LARGE != 0 => {
+                        pages.push((address, entry, PAGE_BYTES << (9 * level)))
+                    }
                     _ => tables.push(((entry & ADDRESS) - PRIVATE_PHYSICAL, address, level - 1)),
                 }
             }
@@ -244,7 +246,12 @@ mod tests {
     #[test]
     fn nothing_is_both_writable_and_executable() {
         for access in [
-            Access::CODE, Access::CONSTANT, Access::DATA, Access::STUB, Access::DESCRIPTOR, Access::RING0_STACK,
+            Access::CODE,
+            Access::CONSTANT,
+            Access::DATA,
+            Access::STUB,
+            Access::DESCRIPTOR,
+            Access::RING0_STACK,
         ] {
             assert!(access.0 & WRITABLE == 0 || access.0 & NO_EXECUTE != 0, "{access:?}");
         }

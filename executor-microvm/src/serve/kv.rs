@@ -45,7 +45,9 @@ fn call(KvRequest { bucket, operation }: KvRequest<'_>) -> Result<KvCall, Capabi
     let value = Bytes::copy_from_slice;
     Ok(match operation {
         Operation::Get { key: text } => KvCall::Get { bucket, key: key(text)? },
-        Operation::Set { key: text, value: bytes } => KvCall::Set { bucket, key: key(text)?, value: value(bytes) },
+        Operation::Set { key: text, value: bytes } => {
+            KvCall::Set { bucket, key: key(text)?, value: value(bytes) }
+        }
         Operation::Delete { key: text } => KvCall::Delete { bucket, key: key(text)? },
         Operation::Exists { key: text } => KvCall::Exists { bucket, key: key(text)? },
         Operation::List { after } => KvCall::List { bucket, after: after.map(key).transpose()? },
@@ -81,7 +83,9 @@ fn answer(reply: KvReply) -> KvAnswer {
         KvReply::Values(values) => {
             let total: usize = values.iter().map(bytes).sum();
             if total > CALL_BYTES_MAX as usize {
-                return failed(&invalid(format!("a call carries at most {CALL_BYTES_MAX} bytes, this one {total}")));
+                return failed(&invalid(format!(
+                    "a call carries at most {CALL_BYTES_MAX} bytes, this one {total}"
+                )));
             }
             KvAnswer::Values(values.into_iter().map(|value| value.map(Vec::from)).collect())
         }

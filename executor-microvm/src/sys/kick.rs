@@ -108,6 +108,7 @@ fn install_handler() {
         action.sa_sigaction = arrived as extern "C" fn(libc::c_int) as libc::sighandler_t;
         // SAFETY: the action is initialised, the handler does nothing that is forbidden in one, and the old action
         // is not asked for.
-        let _cannot_fail_for_a_valid_signal = unsafe { libc::sigaction(signal(), &raw const action, ptr::null_mut()) };
+        let _cannot_fail_for_a_valid_signal =
+            unsafe { libc::sigaction(signal(), &raw const action, ptr::null_mut()) };
     });
 }

@@ -43,9 +43,18 @@ async fn traps_have_the_names_and_backtraces_that_they_have_in_process() {
     let scene = Scene::new(&executor);
     for (body, expected) in [
         ("(drop (i32.div_u (i32.const 1) (local.get $zero)))", "wasm trap: integer divide by zero"),
-        ("(drop (i32.div_s (i32.const 0x80000000) (i32.sub (local.get $zero) (i32.const 1))))", "wasm trap: integer overflow"),
-        ("(drop (i32.load (i32.sub (local.get $zero) (i32.const 4))))", "wasm trap: out of bounds memory access"),
-        ("(drop (i32.load offset=0xffff0000 (i32.const 0xffff0000)))", "wasm trap: out of bounds memory access"),
+        (
+            "(drop (i32.div_s (i32.const 0x80000000) (i32.sub (local.get $zero) (i32.const 1))))",
+            "wasm trap: integer overflow",
+        ),
+        (
+            "(drop (i32.load (i32.sub (local.get $zero) (i32.const 4))))",
+            "wasm trap: out of bounds memory access",
+        ),
+        (
+            "(drop (i32.load offset=0xffff0000 (i32.const 0xffff0000)))",
+            "wasm trap: out of bounds memory access",
+        ),
         ("unreachable", "wasm trap: wasm `unreachable` instruction executed"),
         ("(call_indirect (local.get $zero))", "wasm trap: uninitialized element"),
         ("(call_indirect (i32.const 9))", "wasm trap: undefined element: out of bounds table access"),
@@ -93,7 +102,8 @@ async fn a_spinner_is_stopped_when_asked() {
     let scene = Scene::new(&executor);
     let text = program(r#"(func (export "_start") (loop $on (br $on)))"#);
     let mut instance = scene.launch(&text).await.expect("it starts");
-    let end = tokio::time::timeout(LONG, instance.stop(Duration::from_secs(30))).await.expect("it stops at once");
+    let end =
+        tokio::time::timeout(LONG, instance.stop(Duration::from_secs(30))).await.expect("it stops at once");
     assert_eq!(end, ExitCause::StopRequested);
     assert_eq!(instance.exited().await, ExitCause::StopRequested, "the same answer again");
 }
@@ -101,10 +111,10 @@ async fn a_spinner_is_stopped_when_asked() {
 #[tokio::test]
 async fn a_spinner_ends_at_its_wall_time() {
     let Some(executor) = executor() else { return };
-    let limits = Limits { wall_time_max: Some(Duration::from_millis(50)), ..Limits::default() };
+    let limits = Limits { wall_time_max: Some(Duration::from_secs(1)), ..Limits::default() };
     let scene = Scene { limits, ..Scene::new(&executor) };
     let end = scene.run(&program(r#"(func (export "_start") (loop $on (br $on)))"#)).await;
-    assert_eq!(end.to_string(), "wall-time limit: 50ms are allowed and the run took longer");
+    assert_eq!(end.to_string(), "wall-time limit: 1s are allowed and the run took longer");
 }
 
 #[tokio::test]
@@ -112,7 +122,8 @@ async fn a_host_without_kvm_is_told_why_at_every_step() {
     let executor = Config { kvm: "/dev/no-such-kvm".into(), ..Config::default() }.build();
     let reason = executor.capacity().unavailable.clone().expect("it can't be used");
     assert!(reason.contains("/dev/no-such-kvm") && reason.contains("modprobe"), "{reason}");
-    let error = Scene::new(&executor).launch(&program(r#"(func (export "_start"))"#)).await.err().expect("refused");
+    let error =
+        Scene::new(&executor).launch(&program(r#"(func (export "_start"))"#)).await.err().expect("refused");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains(&reason), "{error}");
 }

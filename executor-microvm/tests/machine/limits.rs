@@ -39,7 +39,10 @@ async fn memory_that_is_too_large_from_the_start_is_refused_at_launch() {
     let text = program(r#"(func (export "_start"))"#).replace("\"memory\") 1", "\"memory\") 1000");
     let error = scene.launch(&text).await.err().expect("it does not start");
     assert_eq!(error.kind(), ErrorKind::Exhausted);
-    assert!(error.to_string().starts_with("the memory limit does not let it start: 4194304 bytes are allowed"), "{error}");
+    assert!(
+        error.to_string().starts_with("the memory limit does not let it start: 4194304 bytes are allowed"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
 use wasmatrix_executor_api::{
-    Artifact, Capabilities, CapabilityCall, CapabilityError, CapabilityReply, Closed, Console, Error, Executor,
-    Instance, Launch, Output,
+    Artifact, Capabilities, CapabilityCall, CapabilityError, CapabilityReply, Closed, Console, Error,
+    Executor, Instance, Launch, Output,
 };
 use wasmatrix_executor_microvm::{Config, MicrovmExecutor};
 use wasmatrix_model::{ExitCause, InstanceId, Limits, LogLevel};
@@ -48,7 +48,8 @@ struct Heard {
 impl Recorder {
     pub(crate) fn with_input(parts: &[&str]) -> Arc<Self> {
         let recorder = Self::default();
-        recorder.heard.lock().unwrap().input = parts.iter().map(|part| Bytes::from(part.to_string())).collect();
+        recorder.heard.lock().unwrap().input =
+            parts.iter().map(|part| Bytes::from(part.to_string())).collect();
         Arc::new(recorder)
     }
 

@@ -32,7 +32,11 @@ type PairsWithOption = Vec<(String, Option<Vec<u8>>)>;
 type Store<'a> = StoreContextMut<'a, State>;
 
 /// Links one of the batch interfaces, if the component imports it.
-pub(super) fn add_to_linker(linker: &mut Linker<State>, component: &Component, name: &str) -> wasmtime::Result<()> {
+pub(super) fn add_to_linker(
+    linker: &mut Linker<State>,
+    component: &Component,
+    name: &str,
+) -> wasmtime::Result<()> {
     let ty = component.component_type();
     let Some(import) = ty.get_import(component.engine(), name) else { return Ok(()) };
     let mut interface = linker.instance(name)?;
@@ -64,19 +68,21 @@ fn shape(engine: &Engine, import: &ComponentItem) -> Shape {
 
 fn add_get_many(interface: &mut LinkerInstance<'_, State>, shape: Shape) -> wasmtime::Result<()> {
     match shape {
-        Shape::OptionOfPair => {
-            interface.func_wrap("get-many", |store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
+        Shape::OptionOfPair => interface.func_wrap(
+            "get-many",
+            |store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
                 let values = store.data().get_many(&bucket, &keys);
                 let pair = |(key, value): (String, Option<Vec<u8>>)| value.map(|value| (key, value));
                 answer::<OptionsOfPair>(values.map(|values| keys.into_iter().zip(values).map(pair).collect()))
-            })
-        }
-        Shape::PairWithOption => {
-            interface.func_wrap("get-many", |store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
+            },
+        ),
+        Shape::PairWithOption => interface.func_wrap(
+            "get-many",
+            |store: Store<'_>, (bucket, keys): (Resource<Bucket>, Vec<String>)| {
                 let values = store.data().get_many(&bucket, &keys);
                 answer::<PairsWithOption>(values.map(|values| keys.into_iter().zip(values).collect()))
-            })
-        }
+            },
+        ),
     }
 }
 
@@ -117,7 +123,9 @@ fn bounded(keys: &[String]) -> Result<Vec<&str>, Failure> {
 
 fn bound_entries(count: usize) -> Result<(), Failure> {
     if count > ENTRIES_MAX {
-        return Err(Failure::invalid(&format!("a batch has at most {ENTRIES_MAX} entries, this one {count}")));
+        return Err(Failure::invalid(&format!(
+            "a batch has at most {ENTRIES_MAX} entries, this one {count}"
+        )));
     }
     Ok(())
 }

@@ -63,7 +63,11 @@ impl store::HostBucket for State {
         self.has_value(&bucket, &key)
     }
 
-    fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Result<store::KeyResponse, Failure> {
+    fn list_keys(
+        &mut self,
+        bucket: Resource<Bucket>,
+        cursor: Option<u64>,
+    ) -> Result<store::KeyResponse, Failure> {
         let after = match cursor {
             Some(cursor) => Some(self.table.get(&bucket)?.cursors.find(cursor)?),
             None => None,

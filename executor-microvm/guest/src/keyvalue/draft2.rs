@@ -1,7 +1,10 @@
 //! `store` and `atomics` of wasi:keyvalue@0.2.0-draft2: cursors are text, counters signed, and there is
 //! compare-and-swap.
 
-use alloc::{string::{String, ToString}, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
 
 use wasmatrix_microvm_abi::{KvAnswer, kv::Operation};
 use wasmtime::component::{HasSelf, Linker, Resource};
@@ -114,7 +117,11 @@ impl atomics::Host for State {
         self.add(&bucket, &key, delta)
     }
 
-    fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), atomics::CasError>> {
+    fn swap(
+        &mut self,
+        cas: Resource<Cas>,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), atomics::CasError>> {
         let cas = self.table.delete(cas)?;
         match self.try_swap(cas, &value) {
             Ok(Ok(())) => Ok(Ok(())),

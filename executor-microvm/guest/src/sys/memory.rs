@@ -35,7 +35,9 @@ fn commit(address: u64, bytes: usize, protection: u32) -> i32 {
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_mmap_new(bytes: usize, protection: u32, address: &mut *mut u8) -> i32 {
     let start = NEXT.load(Relaxed);
-    let Some(end) = start.checked_add(bytes as u64).filter(|end| *end <= MEMORIES_END) else { return NO_MEMORY };
+    let Some(end) = start.checked_add(bytes as u64).filter(|end| *end <= MEMORIES_END) else {
+        return NO_MEMORY;
+    };
     NEXT.store(end.next_multiple_of(PAGE_BYTES), Relaxed);
     *address = ptr::with_exposed_provenance_mut(start as usize);
     commit(start, bytes, protection)

@@ -8,7 +8,8 @@ use wasmatrix_microvm_abi::layout;
 ///
 /// A request that is too long is not sent; the empty answer stands for it, and is no response.
 pub(crate) fn exchange(request: &[u8]) -> &'static [u8] {
-    let Some(length) = u32::try_from(request.len()).ok().filter(|length| *length <= layout::REQUEST_BYTES_MAX)
+    let Some(length) =
+        u32::try_from(request.len()).ok().filter(|length| *length <= layout::REQUEST_BYTES_MAX)
     else {
         return &[];
     };
@@ -17,7 +18,9 @@ pub(crate) fn exchange(request: &[u8]) -> &'static [u8] {
     unsafe { to.copy_from_nonoverlapping(request.as_ptr(), request.len()) };
     // SAFETY: the port is open to ring 3; the host reads the request and writes the answer while this instruction
     // is held, which is why the compiler must take all memory to be changed, as it does by default.
-    unsafe { asm!("out dx, eax", in("dx") layout::HYPERCALL_PORT, in("eax") length, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("out dx, eax", in("dx") layout::HYPERCALL_PORT, in("eax") length, options(nostack, preserves_flags))
+    };
     let answered = ptr::with_exposed_provenance::<u32>(layout::RESPONSE_LENGTH as usize);
     // SAFETY: the host maps it, aligned, and has written it.
     let length = unsafe { answered.read_volatile() }.min(layout::RESPONSE_BYTES_MAX) as usize;

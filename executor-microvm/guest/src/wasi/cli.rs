@@ -6,8 +6,8 @@ use wasmtime::component::Resource;
 
 use super::{
     bindings::wasi::cli::{
-        environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr, terminal_stdin,
-        terminal_stdout,
+        environment, exit, stderr, stdin, stdout, terminal_input, terminal_output, terminal_stderr,
+        terminal_stdin, terminal_stdout,
     },
     streams::{Input, Output},
 };

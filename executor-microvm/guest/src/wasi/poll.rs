@@ -47,7 +47,8 @@ fn wait(pollables: &[Pollable], until: Option<u64>) -> Vec<bool> {
     });
     let deadline = deadline.chain(until).min();
     // A time that has come is seen without waiting, but standard input has to be asked for.
-    let has_input = if stdin || deadline.is_none_or(|when| when > 0) { host::wait(deadline, stdin) } else { false };
+    let has_input =
+        if stdin || deadline.is_none_or(|when| when > 0) { host::wait(deadline, stdin) } else { false };
     let now = if deadline.is_some_and(|when| when > 0) { host::monotonic_clock() } else { 0 };
     pollables.iter().map(|pollable| pollable.is_ready(now, has_input)).collect()
 }
@@ -57,7 +58,8 @@ impl poll::Host for State {
         if handles.is_empty() {
             wasmtime::bail!("empty poll list");
         }
-        let pollables: wasmtime::Result<Vec<_>> = handles.iter().map(|handle| self.pollable(handle)).collect();
+        let pollables: wasmtime::Result<Vec<_>> =
+            handles.iter().map(|handle| self.pollable(handle)).collect();
         let ready = wait(&pollables?, None);
         Ok((0..).zip(ready).filter_map(|(index, ready)| ready.then_some(index)).collect())
     }

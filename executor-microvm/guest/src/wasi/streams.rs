@@ -151,7 +151,8 @@ impl streams::HostInputStream for State {
 /// Refuses a blocking write that the interface does not allow.
 fn blocking(name: &str, length: u64) -> Result<(), Failure> {
     if length > BLOCKING_WRITE_BYTES_MAX {
-        let message = alloc::format!("Buffer too large for {name} (expected at most {BLOCKING_WRITE_BYTES_MAX})");
+        let message =
+            alloc::format!("Buffer too large for {name} (expected at most {BLOCKING_WRITE_BYTES_MAX})");
         return Err(Failure::Trap(wasmtime::Error::msg(message)));
     }
     Ok(())
@@ -190,7 +191,11 @@ impl streams::HostOutputStream for State {
         self.put(&handle, &vec![0; length as usize])
     }
 
-    fn blocking_write_zeroes_and_flush(&mut self, handle: Resource<Output>, length: u64) -> Result<(), Failure> {
+    fn blocking_write_zeroes_and_flush(
+        &mut self,
+        handle: Resource<Output>,
+        length: u64,
+    ) -> Result<(), Failure> {
         blocking("blocking-write-zeroes-and-flush", length)?;
         self.put(&handle, &vec![0; length as usize])
     }
@@ -199,7 +204,12 @@ impl streams::HostOutputStream for State {
         self.pass(&to, &from, length, false)
     }
 
-    fn blocking_splice(&mut self, to: Resource<Output>, from: Resource<Input>, length: u64) -> Result<u64, Failure> {
+    fn blocking_splice(
+        &mut self,
+        to: Resource<Output>,
+        from: Resource<Input>,
+        length: u64,
+    ) -> Result<u64, Failure> {
         self.pass(&to, &from, length, true)
     }
 
