@@ -6,8 +6,10 @@
 
 #![expect(clippy::panic, reason = "a test that can't go on says why")]
 
+mod bounds;
 mod console;
 mod crashes;
+mod endurance;
 mod keyvalue;
 mod limits;
 mod refusals;
