@@ -1,4 +1,5 @@
-//! What a micro-VM costs: `cargo bench -p wasmatrix-executor-microvm`.
+//! What a micro-VM costs: `cargo bench -p wasmatrix-executor-microvm --bench launch -- [INSTANCES]`, by default 100
+//! that live at one time.
 //!
 //! Everything is measured in one process and one run, and told as a ratio to what KVM itself costs here, because
 //! that differs a hundredfold between machines.
@@ -22,8 +23,6 @@ use wasmatrix_executor_microvm::{Config, MicrovmExecutor};
 use wasmatrix_model::{InstanceId, Limits, LogLevel};
 
 const ROUNDS: usize = 50;
-/// Instances that live at one time, for the memory of one.
-const CROWD: usize = 100;
 /// Calls in one run of the program that only calls.
 const CALLS: u32 = 2000;
 
@@ -134,15 +133,15 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("in KiB")
 }
 
-async fn memory(executor: &MicrovmExecutor, prepared: &Prepared) -> f64 {
+async fn memory(executor: &MicrovmExecutor, prepared: &Prepared, count: usize) -> f64 {
     let mut crowd = Vec::new();
     let before = resident_kib();
-    for _ in 0..CROWD {
+    for _ in 0..count {
         let console = Arc::<Quiet>::default();
         crowd.push(launch(executor, prepared, &console).await);
         console.0.notified().await;
     }
-    let each = (resident_kib() - before) as f64 / CROWD as f64;
+    let each = (resident_kib() - before) as f64 / count as f64;
     for mut instance in crowd {
         instance.stop(Duration::ZERO).await;
     }
@@ -162,8 +161,9 @@ async fn main() {
     let program = prepare(&cold, IDLE).await;
     let time = first_output(&cold, &program, Duration::ZERO).await;
     println!("cold launch to first output       {time:>10.1?}  {:.1} times that", ratio(time));
-    let each = memory(&cold, &program).await;
-    println!("memory of an idle instance        {each:>7.0} KiB");
+    let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(100);
+    let each = memory(&cold, &program, count).await;
+    println!("memory of each of {count:>4} idle       {each:>7.0} KiB");
 
     let pooled = Config::default().build();
     let program = prepare(&pooled, IDLE).await;

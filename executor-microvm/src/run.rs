@@ -38,6 +38,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often any guest is interrupted, for the meter's sake.
 const METER_TICK: Duration = Duration::from_millis(500);
 
+/// Of the buffer for requests, how much is kept between them, in bytes.
+const BUFFER_BYTES_KEPT: usize = 128 << 10;
+
 /// Why a run was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
@@ -289,6 +292,9 @@ impl Guest {
                     Err(Unserved::Cut(cut)) => return cut.into(),
                     Err(Unserved::Violation(violation)) => return ending::fault(violation),
                 },
+            }
+            if buffer.len() > BUFFER_BYTES_KEPT {
+                buffer = Vec::new();
             }
             // Who is to stop may finish at once.
             if let (Some(rest), None) = (rest, self.control.verdict())
