@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`examples`] | build the guests |
 //! | [`ci`] | all that must hold before a change is taken |
+//! | [`kvm_amd`] | the micro-VM executor's tests on the KVM that users have |
 //! | [`dist`] | what a release is made of |
 //! | [`tidy`] | the checks that are not a compiler's |
 //! | [`workspace`] | where things are, and how cargo is called |
@@ -15,6 +16,7 @@
 pub mod ci;
 pub mod dist;
 pub mod examples;
+pub mod kvm_amd;
 pub mod tidy;
 pub mod tools;
 pub mod workspace;

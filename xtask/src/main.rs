@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{ci, dist, examples, tidy, workspace};
+use xtask::{ci, dist, examples, kvm_amd, tidy, workspace};
 
 /// The project's own chores. All of them run from any folder, and none changes anything outside target folders but
 /// `examples/wasm` and, with --write, `docs/crate-graph.txt`.
@@ -50,6 +50,12 @@ enum Chore {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Run the micro-VM executor's tests on a stock kernel's kvm-amd, on an emulated processor
+    #[command(after_help = "Examples:\n  cargo xtask kvm-amd                what ends in minutes\n  \
+                            cargo xtask kvm-amd -- traps       only tests with `traps` in their name\n\n\
+                            Needs Debian's packages qemu-system-x86 and busybox-static, and downloads a kernel once. \
+                            Which tests, and what they take: docs/testing.md")]
+    KvmAmd(kvm_amd::KvmAmd),
     /// Make what a release consists of, in target/dist: the binary, completions, manual pages
     Dist,
 }
@@ -73,6 +79,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Bench { arguments } => {
             workspace::cargo(&["bench", "--package", "wasmatrix-tests", "--"], &arguments)?;
         }
+        Chore::KvmAmd(kvm_amd) => kvm_amd.run()?,
         Chore::Dist => println!("{}", dist::run()?.display()),
     }
     Ok(ExitCode::SUCCESS)

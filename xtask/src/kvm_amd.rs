@@ -1,0 +1,216 @@
+//! Runs the micro-VM executor's tests on a stock Debian kernel's `kvm-amd`, on a processor that QEMU emulates.
+//!
+//! A build machine has one KVM, and it need not be the one that users have: it may be paravirtual, nested or missing.
+//! Here the tests meet AMD-V with nested paging wherever they are built, at 10 to 50 times their duration, so this
+//! proves function and no figure.
+//!
+//! ```text
+//! tests ─> emulated processor with SVM ─> Debian's kernel, kvm-amd ─> test binary ─> micro-VM ─> guest
+//!          (QEMU, no KVM needed)                                      (one after another, from /init)
+//! ```
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`needs`] | the programs and the kernel, and where they come from |
+//! | [`suite`] | which tests, and the binaries that hold them |
+//! | [`initramfs`] | everything that the emulated machine sees of the host, in one file |
+//! | [`emulator`] | the emulated machine, its console and its end |
+
+pub mod emulator;
+pub mod initramfs;
+pub mod needs;
+pub mod suite;
+
+use std::{env, fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use self::{
+    initramfs::{EXECUTABLE, Initramfs, PLAIN},
+    needs::{Cache, Kernel, MODULES},
+    suite::Suite,
+};
+use crate::examples;
+
+/// How many hostile guests of random code a run tries; each takes about as long as a launch.
+const HOSTILE_RUNS: (&str, &str) = ("WASMATRIX_HOSTILE_RUNS", "10");
+/// What the emulated machine's init writes before a suite's name and exit status.
+const ENDED: &str = "kvm-amd: ended: ";
+
+/// `cargo xtask kvm-amd`
+#[derive(Debug, Args)]
+pub struct KvmAmd {
+    /// Give up after this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    limit: u64,
+    /// Every test, the slow ones too (allow an hour: --limit 3600)
+    #[arg(long, conflicts_with = "arguments")]
+    all: bool,
+    /// Handed on to the test binaries in place of the usual choice: parts of tests' names, --skip, --exact
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+impl KvmAmd {
+    /// Builds the tests, boots the emulated machine with them and repeats its console, each line with its time.
+    ///
+    /// # Errors
+    /// A test fails, no test was chosen, the time is over, or something that this needs is missing; the message says
+    /// what to do.
+    pub fn run(&self) -> Result<()> {
+        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            bail!(
+                "the tests are built for the machine that this runs on, and it has to be x86-64 with Linux"
+            );
+        }
+        let programs = needs::programs()?;
+        let suites = suite::chosen(self.all, &self.arguments)?;
+        let cache = Cache::open()?;
+        let kernel = cache.kernel()?;
+        let initramfs = cache.folder().join("initramfs.cpio");
+        pack(&initramfs, &kernel, &programs.busybox, &suites)
+            .with_context(|| format!("can't write {}", initramfs.display()))?;
+
+        println!("booting {} on an emulated processor", kernel.name());
+        let mut endings = Endings::default();
+        let boot = emulator::Boot {
+            programs: &programs,
+            kernel: &kernel.image,
+            initramfs: &initramfs,
+            append: BOOT_LINE,
+        };
+        emulator::run(&boot, Duration::from_secs(self.limit), |at, line| {
+            endings.hear(line);
+            println!("{:7.1} s  {line}", at.as_secs_f64());
+        })?;
+        endings.verdict(&suites)
+    }
+}
+
+/// A panic ends the machine at once: its console has said why.
+const BOOT_LINE: &str = "console=ttyS0 panic=-1 quiet";
+
+/// Writes what the emulated machine starts with: busybox, modules, guests, test binaries and what they link to.
+fn pack(to: &Path, kernel: &Kernel, busybox: &Path, suites: &[Suite]) -> Result<()> {
+    let mut initramfs = Initramfs::create(to)?;
+    for folder in ["dev", "proc", "root", "sys", "tmp"] {
+        initramfs.folder(folder)?;
+    }
+    initramfs.program("bin/busybox", busybox)?;
+    for module in MODULES {
+        initramfs.bytes(&format!("{module}.ko"), PLAIN, &kernel.module(module)?)?;
+    }
+    for suite in suites {
+        initramfs.program(&format!("suites/{}", suite.name), &suite.binary)?;
+    }
+    if suites.iter().any(|suite| suite.runs_examples) {
+        for guest in examples::rust(&[])? {
+            let name = guest.file_name().context("a guest's path ends in its name")?.to_string_lossy();
+            initramfs.bytes(&format!("guests/{name}"), PLAIN, &fs::read(&guest)?)?;
+        }
+    }
+    let runs = env::var(HOSTILE_RUNS.0).unwrap_or_else(|_| HOSTILE_RUNS.1.to_owned());
+    initramfs.bytes("init", EXECUTABLE, init(suites, &runs).as_bytes())?;
+    initramfs.finish()
+}
+
+/// The emulated machine's first process, a script for busybox. It has one processor, so tests run one at a time; on
+/// their own lines, they are told as they end.
+fn init(suites: &[Suite], hostile_runs: &str) -> String {
+    let mut script = String::from(
+        "#!/bin/busybox sh\n\
+         /bin/busybox mount -t proc proc /proc\n\
+         /bin/busybox mount -t sysfs sys /sys\n\
+         /bin/busybox mount -t devtmpfs dev /dev\n\
+         /bin/busybox mount -t tmpfs tmp /tmp\n\
+         /bin/busybox ifconfig lo up\n\
+         ulimit -n 65536\n\
+         export HOME=/root TMPDIR=/tmp WASMATRIX_REQUIRE_KVM=1 WASMATRIX_GUESTS_DIR=/guests\n",
+    );
+    script.push_str(&format!("export {}={}\n", HOSTILE_RUNS.0, shell_word(hostile_runs)));
+    for module in MODULES {
+        script.push_str(&format!("/bin/busybox insmod /{module}.ko\n"));
+    }
+    for suite in suites {
+        let name = shell_word(&format!("/suites/{}", suite.name));
+        let arguments: Vec<String> = suite.arguments.iter().map(|word| shell_word(word)).collect();
+        // The empty line keeps the mark at the start of its own, whatever came before.
+        script.push_str(&format!(
+            "echo; echo 'kvm-amd: {}'\n{name} --test-threads=1 --color=never {}\necho; echo \"{ENDED}{} $?\"\n",
+            suite.name,
+            arguments.join(" "),
+            suite.name,
+        ));
+    }
+    script.push_str("/bin/busybox poweroff -f\n");
+    script
+}
+
+/// A word that a shell takes as it is.
+fn shell_word(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// What the console said of the suites: name and exit status of each that has ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Endings(Vec<(String, i32)>);
+
+impl Endings {
+    fn hear(&mut self, line: &str) {
+        if let Some((name, status)) = line.strip_prefix(ENDED).and_then(|rest| rest.rsplit_once(' '))
+            && let Ok(status) = status.parse()
+        {
+            self.0.push((name.to_owned(), status));
+        }
+    }
+
+    /// Whether every suite has ended, and well.
+    fn verdict(&self, suites: &[Suite]) -> Result<()> {
+        for suite in suites {
+            match self.0.iter().find(|(name, _)| *name == suite.name) {
+                Some((_, 0)) => {}
+                Some((name, status)) => {
+                    bail!("the suite {name} failed under kvm-amd (exit status {status}); see above")
+                }
+                None => bail!(
+                    "the emulated machine ended before the suite {} did; see its last lines",
+                    suite.name
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suite(name: &'static str) -> Suite {
+        Suite { name, binary: "/bin/true".into(), arguments: vec!["it's".into()], runs_examples: false }
+    }
+
+    #[test]
+    fn a_suite_has_passed_if_the_console_says_so_and_not_otherwise() {
+        let suites = [suite("one"), suite("two")];
+        let mut endings = Endings::default();
+        for line in ["kvm-amd: one", "test result: ok", "kvm-amd: ended: one 0", "kvm-amd: ended: two"] {
+            endings.hear(line);
+        }
+        let missing = endings.verdict(&suites).unwrap_err().to_string();
+        assert!(missing.contains("ended before the suite two"), "{missing}");
+        endings.hear("kvm-amd: ended: two 101");
+        let failed = endings.verdict(&suites).unwrap_err().to_string();
+        assert!(failed.contains("two failed") && failed.contains("101"), "{failed}");
+        assert!(endings.verdict(&suites[..1]).is_ok());
+    }
+
+    #[test]
+    fn the_first_process_is_a_script_that_a_shell_understands() {
+        let script = init(&[suite("one")], "3; reboot");
+        assert!(script.contains("'it'\\''s'") && script.contains("='3; reboot'"), "{script}");
+        let checked = std::process::Command::new("sh").args(["-n", "-c", &script]).status().unwrap();
+        assert!(checked.success(), "{script}");
+    }
+}
