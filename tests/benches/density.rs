@@ -1,112 +1,161 @@
-//! How many instances one node carries, and what each costs: `cargo bench -p wasmatrix-tests --bench density`.
+//! How many instances one node carries, what each costs, and whether anything stays behind:
+//! `cargo bench -p wasmatrix-tests --bench density`.
 //!
-//! Everything is measured in one process and one run, so that ratios mean something on a noisy machine. Absolute
-//! times are printed for orientation. Arguments: `-- [INSTANCES] [CYCLES]`, by default 1000 and 10000.
+//! Everything is measured in one process and one run, so that ratios mean something on a noisy machine; absolute
+//! figures are for orientation. It fails if open files or threads stay behind. Arguments: `-- [PART…]`, of `crowd` and
+//! `cycles` and the executors' names (`wasmtime crowd` is not possible: one word is enough to choose a part),
+//! `instances=N`, `cycles=N`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
-use wasmatrix_tests::{Case, EXECUTORS, Node};
+use wasmatrix_agent::Config;
+use wasmatrix_model::ExecutorKind;
+use wasmatrix_tests::{
+    Case, EXECUTORS, Node,
+    measure::{Arguments, Holdings, Samples, micros},
+};
 
-/// Starts under way at a time.
+/// Starts and stops under way at a time.
 const AT_A_TIME: usize = 8;
+/// Facts that the node keeps. Few, so that the record is full before anything is measured.
+const FACTS_KEPT: usize = 1000;
+/// Times that a list is asked for.
+const LISTS: usize = 51;
+/// What the pool and tokio may hold more or less of after the cycles than before: machines of a few files and threads
+/// each. Not one of each cycle.
+const SLACK: usize = 100;
 
-/// Memory of this process that is in use, in KiB, as the kernel counts it.
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells about processes");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("and about their memory");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("in KiB")
+async fn node() -> Node {
+    let config = Config::new("bench".parse().expect("a legal name"));
+    Node::with(Config { facts_kept: FACTS_KEPT, ..config }).await
 }
 
-/// Open files of this process.
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("Linux tells about files").count()
-}
-
-async fn timed<T>(work: impl Future<Output = T>) -> (Duration, T) {
+/// Does something `count` times, some at a time, and takes the time of each and of all.
+async fn each(range: std::ops::Range<usize>, work: impl AsyncFn(usize)) -> (Duration, Samples) {
     let begun = Instant::now();
-    let result = work.await;
-    (begun.elapsed(), result)
+    let samples = stream::iter(range)
+        .map(async |index| {
+            let begun = Instant::now();
+            work(index).await;
+            begun.elapsed()
+        })
+        .buffer_unordered(AT_A_TIME)
+        .fold(Samples::new(), async |mut samples, time| {
+            samples.add(time);
+            samples
+        })
+        .await;
+    (begun.elapsed(), samples)
 }
 
-async fn crowd(node: &Node, case: &Case, count: usize) {
+async fn start(node: &Node, case: &Case, name: &str) {
+    node.start(&case.clone().name(name)).await.expect("it starts");
+}
+
+async fn end(node: &Node, name: &str) {
+    node.agent.stop(name, Duration::ZERO).await.expect("it stops");
+    node.agent.remove(name).await.expect("it is forgotten");
+}
+
+/// How long it takes to list everything.
+fn list(node: &Node, count: usize) -> Samples {
+    let mut samples = Samples::new();
+    for _ in 0..LISTS {
+        let begun = Instant::now();
+        let listed = node.agent.list(None, count + 1);
+        samples.add(begun.elapsed());
+        assert_eq!(listed.len(), count);
+    }
+    samples
+}
+
+async fn crowd(executor: ExecutorKind, count: usize) {
+    const FEW: usize = 10;
+    let (node, case) = (node().await, Case::of(executor, "sleeper"));
     let name = |index: usize| format!("crowd-{index}");
-    let before = resident_kib();
-    let (first, _) = timed(node.start(&case.clone().name("first"))).await;
-    let (starting, ()) = timed(stream::iter(0..count).for_each_concurrent(AT_A_TIME, async |index| {
-        node.start(&case.clone().name(&name(index))).await.expect("it starts");
-    }))
-    .await;
-    let each = (resident_kib().saturating_sub(before)) as f64 / count as f64;
-    let (getting, _) = timed(async { node.agent.get("first") }).await;
-    let (listing, listed) = timed(async { node.agent.list(None, count + 1) }).await;
-    assert_eq!(listed.len(), count + 1);
-    let (stopping, ()) = timed(stream::iter(0..count).for_each_concurrent(AT_A_TIME, async |index| {
-        node.agent.stop(&name(index), Duration::ZERO).await.expect("it stops");
-        node.agent.remove(&name(index)).await.expect("it is forgotten");
-    }))
-    .await;
-    let per = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
-    println!("  first start, cold      {:>10.0} µs", first.as_secs_f64() * 1e6);
+    println!("{executor} crowd: {count} idle instances, {AT_A_TIME} starts at a time");
+    let begun = Instant::now();
+    start(&node, &case, &name(0)).await;
+    println!("  first start, compilation included      {:>9.0} µs", micros(begun.elapsed()));
+
+    each(1..FEW, async |index| start(&node, &case, &name(index)).await).await;
+    let few = list(&node, FEW).median() / FEW as f64;
+    let before = Holdings::now();
+    let (all, starts) = each(FEW..count, async |index| start(&node, &case, &name(index)).await).await;
+    let after = Holdings::now();
+    let more = (count - FEW) as f64;
     println!(
-        "  {count} more starts    {:>10.0} µs each, 1/{:.0} of the first",
-        per(starting),
-        first.as_secs_f64() * 1e6 / per(starting)
+        "  one more start                         {:>9.0} µs from call to answer, {:.0} a second",
+        starts.median(),
+        more / all.as_secs_f64()
     );
-    println!("  memory                 {each:>10.1} KiB for each idle instance");
+    let per = |after: u64, before: u64| after.saturating_sub(before) as f64 / more;
     println!(
-        "  listing all of them    {:>10.2} µs each, {:.1} times a get",
-        per(listing),
-        per(listing) / (getting.as_secs_f64() * 1e6)
+        "  memory of an idle instance             {:>9.0} KiB, and {:.0} KiB of tables to map it",
+        per(after.memory_kib, before.memory_kib),
+        per(after.tables_kib, before.tables_kib)
     );
     println!(
-        "  stop and remove        {:>10.0} µs each, {:.2} times a start",
-        per(stopping),
-        per(stopping) / per(starting)
+        "  open files, threads of each            {:>9.2}, {:.2}",
+        per(after.files as u64, before.files as u64),
+        per(after.threads, before.threads)
     );
-    node.agent.stop("first", Duration::ZERO).await.expect("it stops");
-    node.agent.remove("first").await.expect("it is forgotten");
+    let many = list(&node, count).median() / count as f64;
+    println!(
+        "  listing, for each listed               {many:>9.2} µs, {:.2} times that among {FEW}",
+        many / few
+    );
+    let (all, stops) = each(0..count, async |index| end(&node, &name(index)).await).await;
+    println!(
+        "  stop and remove                        {:>9.0} µs, {:.2} times a start; {:.0} a second",
+        stops.median(),
+        stops.median() / starts.median(),
+        count as f64 / all.as_secs_f64()
+    );
 }
 
-async fn cycles(node: &Node, case: &Case, count: usize) {
-    let round = async |from: usize, to: usize| {
-        stream::iter(from..to)
-            .for_each_concurrent(AT_A_TIME, async |index| {
-                let name = format!("cycle-{index}");
-                node.start(&case.clone().name(&name)).await.expect("it starts");
-                node.agent.stop(&name, Duration::ZERO).await.expect("it stops");
-                node.agent.remove(&name).await.expect("it is forgotten");
-            })
-            .await;
+async fn cycles(executor: ExecutorKind, count: usize) {
+    let (node, case) = (node().await, Case::of(executor, "sleeper"));
+    let cycle = async |index: usize| {
+        let name = format!("cycle-{index}");
+        start(&node, &case, &name).await;
+        end(&node, &name).await;
     };
-    let warm = count / 10;
-    round(0, warm).await;
-    let (memory, files) = (resident_kib(), descriptors());
-    let (time, ()) = timed(round(warm, count)).await;
-    let (memory_after, files_after) = (resident_kib(), descriptors());
+    let warm = (count / 5).max(FACTS_KEPT / 2);
+    each(0..warm, cycle).await;
+    let before = Holdings::now();
+    let (all, _) = each(warm..warm + count, cycle).await;
+    let after = Holdings::now();
+    println!("{executor} cycles: {count} times start, stop, remove, after {warm} to warm up");
+    println!("  a cycle                                {:>9.0} µs", micros(all) / count as f64);
     println!(
-        "  start, stop, remove    {:>10.0} µs each, {} times after {warm} to warm up",
-        time.as_secs_f64() * 1e6 / (count - warm) as f64,
-        count - warm
+        "  memory afterwards                      {:>9.3} times that before ({} KiB to {} KiB, {:+.0} bytes a cycle)",
+        after.memory_kib as f64 / before.memory_kib as f64,
+        before.memory_kib,
+        after.memory_kib,
+        (after.memory_kib as f64 - before.memory_kib as f64) * 1024.0 / count as f64
     );
-    println!(
-        "  memory                 {:>10.3} times what it was ({memory} KiB to {memory_after} KiB)",
-        memory_after as f64 / memory as f64
-    );
-    println!("  open files             {files} to {files_after}");
+    println!("  tables afterwards                      {} KiB, {} KiB before", after.tables_kib, before.tables_kib);
+    println!("  open files, threads afterwards         {}, {}; {}, {} before", after.files, after.threads, before.files, before.threads);
+    assert!(after.files <= before.files + SLACK, "open files stay behind");
+    assert!(after.threads <= before.threads + SLACK as u64, "threads stay behind");
 }
 
 #[tokio::main]
 async fn main() {
-    let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    let count = numbers.first().copied().unwrap_or(1000);
-    let rounds = numbers.get(1).copied().unwrap_or(10_000);
-    for executor in EXECUTORS {
-        println!("{executor}");
-        let node = Node::new().await;
-        let case = Case::of(*executor, "sleeper");
-        crowd(&node, &case, count).await;
-        cycles(&node, &case, rounds).await;
+    let arguments = Arguments::here();
+    for executor in EXECUTORS.iter().copied() {
+        let cycles_default = match executor {
+            ExecutorKind::Wasmtime => 10_000,
+            ExecutorKind::Microvm => 1000,
+        };
+        if arguments.want(&format!("{executor} crowd")) {
+            crowd(executor, arguments.size("instances", 1000)).await;
+        }
+        if arguments.want(&format!("{executor} cycles")) {
+            cycles(executor, arguments.size("cycles", cycles_default)).await;
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod dialogue;
 pub mod guests;
+pub mod measure;
 pub mod node;
 
 pub use dialogue::Dialogue;
