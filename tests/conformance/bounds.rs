@@ -2,7 +2,7 @@
 //! not.
 
 use wasmatrix_model::{ExitCause, Limits};
-use wasmatrix_tests::{Case, EXECUTORS, Node};
+use wasmatrix_tests::{Case, Node, executors};
 
 const OUT_OF_BOUNDS: &str = "wasm trap: out of bounds memory access";
 
@@ -44,7 +44,7 @@ async fn the_first_byte_past_the_end_traps() {
         "(drop (i32.load8_u offset=1 (i32.sub END (i32.const 1))))",
         "(memory.fill (i32.sub END (i32.const 2)) (i32.const 0) (i32.const 3))",
     ];
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         for (initial, growth) in sizes {
             for deed in deeds {
@@ -66,7 +66,7 @@ async fn far_addresses_and_large_offsets_trap_too() {
         "(drop (i64.load offset=0xffffffff (i32.const -1)))",
         "(i64.store offset=0x7fffffff (i32.const -1) (i64.const 1))",
     ];
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         for deed in deeds {
             let end = ends_by(&node, Case::with(*executor, module(1, 0, deed))).await;
@@ -77,7 +77,7 @@ async fn far_addresses_and_large_offsets_trap_too() {
 
 #[tokio::test]
 async fn what_is_inside_does_not_trap() {
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         for (initial, growth) in [(1, 0), (1, 7), (300, 0)] {
             let case = Case::with(*executor, module(initial, growth, "(nop)"));

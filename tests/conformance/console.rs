@@ -95,7 +95,7 @@ async fn a_preview_1_module_runs_like_a_component() {
 #[tokio::test]
 async fn clocks_go_and_chance_differs() {
     // Outcomes differ from run to run, so each executor is asked alone.
-    for executor in wasmatrix_tests::EXECUTORS {
+    for executor in wasmatrix_tests::executors() {
         let node = wasmatrix_tests::Node::new().await;
         let case = wasmatrix_tests::Case::of(*executor, "probe").args([
             "clock",

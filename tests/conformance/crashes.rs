@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wasmatrix_model::{ExitCause, FactKind, Phase, RestartMode, RestartPolicy};
-use wasmatrix_tests::{Case, EXECUTORS, Node};
+use wasmatrix_tests::{Case, Node, executors};
 
 use crate::everywhere;
 
@@ -40,7 +40,7 @@ async fn a_panic_says_why_on_standard_error_and_traps() {
 
 #[tokio::test]
 async fn a_crash_is_told_in_the_status_the_facts_and_the_log() {
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         let case = Case::of(*executor, "trap").name("crasher").args(["divide"]);
         node.start(&case).await.unwrap();
@@ -60,7 +60,7 @@ async fn a_crash_is_told_in_the_status_the_facts_and_the_log() {
 
 #[tokio::test]
 async fn a_flaky_job_is_restarted_until_it_succeeds() {
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         let mut case = Case::of(*executor, "flaky").name("flaky").grants(&["kv:read", "kv:write"]);
         case.restart = RestartPolicy {
@@ -81,7 +81,7 @@ async fn a_flaky_job_is_restarted_until_it_succeeds() {
 
 #[tokio::test]
 async fn a_stop_ends_what_spins_and_what_sleeps() {
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         for (guest, name) in [("spin", "spinner"), ("sleeper", "sleeper")] {
             node.start(&Case::of(*executor, guest).name(name)).await.unwrap();

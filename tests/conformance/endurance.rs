@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use wasmatrix_tests::{Case, EXECUTORS, Node};
+use wasmatrix_tests::{Case, Node, executors};
 
 /// Times that each executor starts and stops.
 const CYCLES: usize = 200;
@@ -30,7 +30,7 @@ fn nothing_is_left_behind() {
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
     runtime.block_on(async {
-        for executor in EXECUTORS {
+        for executor in executors() {
             let node = Node::new().await;
             let cycle = async |index: usize| {
                 let name = format!("cycle-{index}");

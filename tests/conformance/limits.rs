@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use wasmatrix_model::{ErrorCode, ExitCause, LimitKind, Limits};
-use wasmatrix_tests::{Case, EXECUTORS, Node, Outcome};
+use wasmatrix_tests::{Case, Node, Outcome, executors};
 
 const MIB: u64 = 1 << 20;
 
 /// Runs on each executor alone: messages may tell sizes that differ.
 async fn on_each(guest: &str, args: &[&str], limits: Limits) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let case = Case::of(*executor, guest).args(args.iter().copied()).limits(limits.clone());
         outcomes.push(Node::new().await.run(case).await.expect("the guest starts"));
     }
@@ -45,7 +45,7 @@ async fn who_takes_no_for_an_answer_goes_on() {
 
 #[tokio::test]
 async fn a_guest_that_does_not_fit_is_not_started() {
-    for executor in EXECUTORS {
+    for executor in executors() {
         let limits = Limits { memory_bytes_max: 64 * 1024, ..Limits::default() };
         let case = Case::of(*executor, "hello").limits(limits);
         let failure = Node::new().await.start(&case).await.unwrap_err();

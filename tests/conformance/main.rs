@@ -1,7 +1,7 @@
 //! What every executor must do alike: each case runs on each executor, and the outcome is the same to the byte.
 //!
 //! A case says what a guest does and what must come of it. `everywhere` runs it on every line of
-//! [`wasmatrix_tests::EXECUTORS`] and compares the outcomes with each other before it hands one over, so a case can't
+//! [`wasmatrix_tests::executors`] and compares the outcomes with each other before it hands one over, so a case can't
 //! forget an executor, and two executors can't be wrong in two ways.
 
 #![expect(clippy::panic, reason = "a test that can't go on says why")]
@@ -16,12 +16,12 @@ mod refusals;
 mod walls;
 
 use wasmatrix_model::{ExitCause, Failure};
-use wasmatrix_tests::{Case, EXECUTORS, Node, Outcome};
+use wasmatrix_tests::{Case, Node, Outcome, executors};
 
 /// Runs the case on every executor, on a node of its own each time, and gives the outcome that they agree on.
 async fn everywhere(case: impl Fn(Case) -> Case, guest: &str) -> Outcome {
     let mut agreed: Option<Outcome> = None;
-    for executor in EXECUTORS {
+    for executor in executors() {
         let outcome =
             Node::new().await.run(case(Case::of(*executor, guest))).await.expect("the guest starts");
         match &agreed {
@@ -31,7 +31,7 @@ async fn everywhere(case: impl Fn(Case) -> Case, guest: &str) -> Outcome {
                     comparable(&outcome),
                     comparable(first),
                     "{executor} differs from {}",
-                    EXECUTORS[0]
+                    executors()[0]
                 );
             }
         }
@@ -61,7 +61,7 @@ async fn probe(grants: &[&str], steps: &[&str]) -> Vec<String> {
 /// Tries to start these bytes on every executor, and gives the refusal that they agree on.
 async fn refused(bytes: &[u8]) -> Failure {
     let mut agreed: Option<Failure> = None;
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         let case = Case::with(*executor, bytes.to_vec()).name("refused");
         let failure = node.start(&case).await.expect_err("this must not start");

@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 use wasmatrix_model::{FactKind, LogStream};
-use wasmatrix_tests::{Case, EXECUTORS, Node};
+use wasmatrix_tests::{Case, Node, executors};
 
 use crate::probe;
 
@@ -81,7 +81,7 @@ async fn scopes_hold() {
 
 #[tokio::test]
 async fn private_buckets_are_private_and_shared_ones_shared() {
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         let own = ["kv:read", "kv:write", "kv:write:@team", "kv:read:@team"];
         let run = async |name: &str, steps: &[&str]| {
@@ -100,7 +100,7 @@ async fn private_buckets_are_private_and_shared_ones_shared() {
 
 #[tokio::test]
 async fn a_revoke_stops_the_next_call_and_a_grant_allows_it() {
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         let steps = [
             "kv.set default k 1",
@@ -135,7 +135,7 @@ async fn a_revoke_stops_the_next_call_and_a_grant_allows_it() {
 
 #[tokio::test]
 async fn a_stopped_provider_is_an_answer() {
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = Node::new().await;
         let capability = "kv".parse().unwrap();
         let get = || Case::of(*executor, "probe").grants(&["kv:read"]).args(["kv.get default k"]);

@@ -3,7 +3,7 @@
 use futures::StreamExt as _;
 use proptest::prelude::*;
 use wasmatrix_model::Fact;
-use wasmatrix_tests::{Case as Run, EXECUTORS, Node};
+use wasmatrix_tests::{Case as Run, Node, executors};
 
 use crate::{CASES, block_on, cases, runtime};
 
@@ -18,7 +18,7 @@ async fn replayed(node: &Node, token: &str) -> Vec<(Fact, String)> {
 #[test]
 fn property_13_facts_are_ordered_and_unchanging() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         let guest = prop::sample::select(vec![
             vec!["exit 0"],

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::TcpListener};
 
 use proptest::prelude::*;
 use wasmatrix_model::{BucketName, ExitCause, FactKind, Grant, Key, KvAction, RestartMode, RestartPolicy};
-use wasmatrix_tests::{Case as Run, Dialogue, EXECUTORS, Node};
+use wasmatrix_tests::{Case as Run, Dialogue, Node, executors};
 
 use crate::{CASES, block_on, cases, covers, runtime};
 
@@ -63,7 +63,7 @@ impl Step {
 #[test]
 fn property_01_statelessness_across_restarts() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         let write = prop_oneof![
             "[a-z]{1,20}".prop_map(|text| format!("static-set {text}")),
@@ -104,7 +104,7 @@ fn property_01_statelessness_across_restarts() {
 #[test]
 fn property_03_side_effects_are_capability_mediated() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         let outside = tempfile::tempdir().unwrap();
         std::fs::write(outside.path().join("there"), "untouched").unwrap();
@@ -154,7 +154,7 @@ fn property_04_permissions_are_enforced_at_the_time_of_the_call() {
         Call(Step),
     }
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         let deed = prop_oneof![
             2 => grant().prop_map(Deed::Assign),
@@ -206,7 +206,7 @@ fn property_05_the_registry_is_the_fold_of_assign_and_revoke() {
     let deed = (any::<bool>(), prop::collection::vec(grant(), 1..4));
     proptest!(cases(CASES), |(first in prop::collection::btree_set(grant(), 0..4), deeds in prop::collection::vec(deed, 0..20))| {
         block_on(&runtime, async {
-            let mut run = Run::of(EXECUTORS[0], "sleeper").name("p05");
+            let mut run = Run::of(executors()[0], "sleeper").name("p05");
             run.grants = first.iter().cloned().collect();
             node.start(&run).await.unwrap();
             let mut fold = first.clone();

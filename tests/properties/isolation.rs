@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use wasmatrix_model::ExitCause;
-use wasmatrix_tests::{Case as Run, EXECUTORS, Node};
+use wasmatrix_tests::{Case as Run, Node, executors};
 
 use crate::{CASES, block_on, cases, fresh, runtime};
 
@@ -31,7 +31,7 @@ fn steps() -> impl Strategy<Value = Vec<String>> {
 #[test]
 fn property_19_instances_are_isolated() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         let alone = runtime.block_on(Node::new());
         let end = prop::sample::select(vec!["out done", "trap divide", "exit 1"]);
@@ -61,7 +61,7 @@ fn property_19_instances_are_isolated() {
 #[test]
 fn property_19_a_bucket_that_both_were_granted_is_the_one_way() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         proptest!(cases(CASES), |(value in "[a-z]{1,16}", granted in any::<bool>())| {
             block_on(&runtime, async {

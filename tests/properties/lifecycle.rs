@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use proptest::prelude::*;
 use wasmatrix_agent::restart::{Decision, Restarts};
 use wasmatrix_model::{ErrorCode, ExitCause, FactKind, InstanceId, Phase, RestartMode, RestartPolicy};
-use wasmatrix_tests::{Case as Run, EXECUTORS, Node};
+use wasmatrix_tests::{Case as Run, Node, executors};
 
 use crate::{CASES, block_on, cases, fresh, runtime};
 
@@ -16,7 +16,7 @@ const FEWER_CASES: u32 = 64;
 #[test]
 fn property_02_a_crash_preserves_the_rest() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         let crash = prop::sample::select(vec![
             "trap divide",
@@ -169,7 +169,7 @@ fn explained(facts: &[wasmatrix_model::Fact]) -> Result<HashMap<InstanceId, Phas
 #[test]
 fn property_06_every_interleaving_is_explained_by_the_state_machine() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         proptest!(cases(FEWER_CASES), |(left in deeds(), right in deeds())| {
             block_on(&runtime, async {
                 let node = Node::new().await;
@@ -279,7 +279,7 @@ proptest! {
 #[test]
 fn property_08_the_agent_restarts_exactly_as_often_and_as_late() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         let mode = prop::sample::select(RestartMode::ALL.to_vec());
         let end = prop::sample::select(vec!["exit 0", "exit 1", "trap divide"]);
@@ -321,7 +321,7 @@ fn property_08_the_agent_restarts_exactly_as_often_and_as_late() {
 #[test]
 fn property_14_a_query_tells_what_is() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         let way = prop::sample::select(vec!["lives", "done", "fails", "traps", "broken", "stopped"]);
         proptest!(cases(CASES), |(way in way)| {

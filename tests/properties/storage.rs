@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 use proptest::prelude::*;
 use wasmatrix_agent::{Config, KvBackend};
 use wasmatrix_model::Capability;
-use wasmatrix_tests::{Case as Run, EXECUTORS, Node};
+use wasmatrix_tests::{Case as Run, Node, executors};
 
 use crate::{CASES, block_on, cases, fresh, runtime};
 
@@ -30,7 +30,7 @@ fn contains(haystack: &[u8], needle: &str) -> bool {
 #[test]
 fn property_07_nothing_of_an_instance_is_stored_but_what_it_put_through_a_provider() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let disk = tempfile::tempdir().unwrap();
         let node = runtime.block_on(Node::with(Config {
             kv: KvBackend::File(disk.path().join("kv.redb")),
@@ -110,7 +110,7 @@ fn shown(bytes: &[u8]) -> String {
 #[test]
 fn property_10_what_the_provider_returns_is_what_the_guest_receives() {
     let runtime = runtime();
-    for executor in EXECUTORS {
+    for executor in executors() {
         let node = runtime.block_on(Node::new());
         proptest!(cases(CASES), |(operations in prop::collection::vec(operation(), 1..24))| {
             block_on(&runtime, async {
@@ -164,7 +164,7 @@ fn property_21_provider_and_instance_metadata_are_apart() {
     proptest!(cases(CASES), |(names in prop::collection::btree_set("[a-z]{1,6}|kv|memory", 1..4))| {
         block_on(&runtime, async {
             for name in &names {
-                node.start(&Run::of(EXECUTORS[0], "sleeper").name(name)).await.unwrap();
+                node.start(&Run::of(executors()[0], "sleeper").name(name)).await.unwrap();
             }
             let described = node.agent.describe();
             let providers: Vec<String> =

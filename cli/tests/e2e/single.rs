@@ -2,11 +2,14 @@
 
 use std::io::Write as _;
 
+use wasmatrix_tests::executors;
+
 use crate::{guest, run, text, wasmatrix};
 
 #[test]
 fn a_job_has_its_arguments_its_output_and_its_exit_code() {
-    for executor in ["wasmtime", "microvm"] {
+    for executor in executors() {
+        let executor = executor.as_str();
         let output = run(&["run", "--executor", executor, &guest("hello"), "one", "two words"]);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         assert!(text(&output.stdout).contains("two words"), "{}", text(&output.stdout));
@@ -17,7 +20,8 @@ fn a_job_has_its_arguments_its_output_and_its_exit_code() {
 
 #[test]
 fn standard_input_passes_through_byte_for_byte() {
-    for executor in ["wasmtime", "microvm"] {
+    for executor in executors() {
+        let executor = executor.as_str();
         let mut process = wasmatrix()
             .args(["run", "--executor", executor, &guest("probe"), "stdin"])
             .stdin(std::process::Stdio::piped())
@@ -67,7 +71,8 @@ fn what_cannot_run_is_refused_with_a_reason() {
         (file("elf.wasm", b"\x7fELF\x02\x01\x01\0\0\0\0\0"), "ELF"),
         (file("reactor.wasm", b"\0asm\x01\0\0\0"), "_start"),
     ] {
-        for executor in ["wasmtime", "microvm"] {
+        for executor in executors() {
+            let executor = executor.as_str();
             let output = run(&["run", "--executor", executor, &path]);
             assert!(!output.status.success());
             let said = text(&output.stderr);

@@ -56,12 +56,7 @@ pub const WASI_0_2: &[&str] = &[
 ];
 
 /// Interfaces that were published as drafts: each name with its very version.
-const DRAFTS: &[&[&str]] = &[
-    CONFIG,
-    LOGGING,
-    KEYVALUE,
-    KEYVALUE_BATCH,
-];
+const DRAFTS: &[&[&str]] = &[CONFIG, LOGGING, KEYVALUE, KEYVALUE_BATCH];
 
 /// Whether a component may import that.
 pub fn is_offered(import: &str) -> bool {
