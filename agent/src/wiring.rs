@@ -39,7 +39,8 @@ fn executors(config: &Config) -> Result<Vec<Arc<dyn Executor>>, BuildError> {
     let wasmtime =
         wasmtime.build().map_err(|source| BuildError::Executor { kind: ExecutorKind::Wasmtime, source })?;
     // On a host without KVM this one is built all the same, and says why it can't be used.
-    let microvm = microvm::Config::default().build();
+    let microvm =
+        microvm::Config { cache_dir: config.cache_dir.clone(), ..microvm::Config::default() }.build();
     Ok(vec![Arc::new(wasmtime), Arc::new(microvm)])
 }
 

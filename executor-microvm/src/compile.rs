@@ -13,6 +13,7 @@ use futures::{
 use tokio::{runtime::Handle, sync::Semaphore};
 use vm_memory::{Bytes, VolatileMemory};
 use wasmatrix_artifact::{self as intake, Form, Refusal};
+use wasmatrix_code_cache::{Cache, engine_name};
 use wasmatrix_executor_api::{Artifact, ErrorKind};
 use wasmatrix_microvm_abi::{
     engine::{FeatureSet, TARGET, configure},
@@ -22,12 +23,15 @@ use wasmatrix_model::Digest;
 use wasmtime::{Config, Engine};
 
 use crate::{
-    elf,
+    Config as Setup, elf,
     sys::{self, Memory},
 };
 
 /// Components kept ready in memory, besides those that are running.
 const KNOWN_MAX: usize = 256;
+
+/// Changes whenever our own part in making compiled code does: which adapter, how it is applied.
+const RECIPE: &str = concat!("micro-VM recipe 1, ", env!("CARGO_PKG_VERSION"));
 
 /// Compiled code, in memory that is lent to every machine that runs it.
 #[derive(Debug)]
@@ -76,6 +80,7 @@ pub(crate) struct Compiler {
 
 struct Workshop {
     engine: Engine,
+    cache: Option<Cache>,
     artifact_bytes_max: u64,
     /// One permit for each compilation at a time.
     turns: Semaphore,
@@ -92,13 +97,16 @@ struct Known {
 
 impl Compiler {
     /// A compiler for machines that may use those instructions.
-    pub(crate) fn new(
-        features: FeatureSet,
-        artifact_bytes_max: u64,
-        compilations_max: u32,
-    ) -> wasmtime::Result<Self> {
-        let turns = Semaphore::new(compilations_max.max(1) as usize);
-        let workshop = Workshop { engine: engine(features)?, artifact_bytes_max, turns };
+    pub(crate) fn new(features: FeatureSet, setup: &Setup) -> wasmtime::Result<Self> {
+        let engine = engine(features)?;
+        let name = engine_name(RECIPE, &engine.precompile_compatibility_hash());
+        let cache_dir = setup.cache_dir.as_deref();
+        let workshop = Workshop {
+            engine,
+            cache: cache_dir.and_then(|dir| Cache::open(dir, setup.cache_bytes_max, name)),
+            artifact_bytes_max: setup.artifact_bytes_max,
+            turns: Semaphore::new(setup.compilations_max.max(1) as usize),
+        };
         Ok(Self { workshop: Arc::new(workshop), known: Mutex::default() })
     }
 
@@ -162,13 +170,21 @@ impl Workshop {
         if Digest::of(&artifact.bytes) != artifact.digest {
             return Err(fault("the artifact does not have the digest it was given with"));
         }
+        if let Some(file) = self.cache.as_ref().and_then(|cache| cache.load(artifact.digest)) {
+            return Code::new(&file).map(Arc::new);
+        }
         // What is wrong with a module is said of the module as it was handed in.
         let diagnose = |error: wasmtime::Error| intake::diagnose(&artifact.bytes, &format!("{error:#}"));
         let file = match form {
             Form::Component => self.engine.precompile_component(&artifact.bytes),
             Form::Module => self.engine.precompile_component(&intake::adapt(&artifact.bytes)?),
         };
-        Code::new(&file.map_err(diagnose)?).map(Arc::new)
+        let file = file.map_err(diagnose)?;
+        let code = Code::new(&file)?;
+        if let Some(cache) = &self.cache {
+            cache.store(artifact.digest, &file);
+        }
+        Ok(Arc::new(code))
     }
 }
 

@@ -5,12 +5,18 @@ use std::path::PathBuf;
 use crate::MicrovmExecutor;
 
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 
 /// How an executor is set up. [`Config::default`] suits one node; [`Config::build`] makes the executor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// KVM's device.
     pub kvm: PathBuf,
+    /// Where compiled code is kept between starts. Made if need be, for this user alone; other executors may keep
+    /// theirs there too. `None`: nowhere.
+    pub cache_dir: Option<PathBuf>,
+    /// Compiled code kept there, in bytes; what was not used for the longest goes first.
+    pub cache_bytes_max: u64,
     /// Runs at one time; each has a machine and a thread.
     pub instances_max: u32,
     /// Machines kept booted ahead of need.
@@ -25,6 +31,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             kvm: PathBuf::from("/dev/kvm"),
+            cache_dir: None,
+            cache_bytes_max: 2 * GIB,
             instances_max: 1000,
             pool_machines_max: 4,
             artifact_bytes_max: 128 * MIB,
@@ -37,6 +45,6 @@ impl Config {
     /// Makes the executor. Never fails: on a machine without KVM the executor's capacity says why it can't be used,
     /// and every launch is refused with that sentence.
     pub fn build(self) -> MicrovmExecutor {
-        MicrovmExecutor::new(self)
+        MicrovmExecutor::new(&self)
     }
 }

@@ -31,7 +31,7 @@ struct Works {
 }
 
 impl MicrovmExecutor {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let instances_max = config.instances_max;
         let (works, unavailable) = match Works::new(config) {
             Ok(works) => (Some(works), None),
@@ -49,11 +49,11 @@ impl MicrovmExecutor {
 }
 
 impl Works {
-    fn new(config: Config) -> Result<Self, String> {
+    fn new(config: &Config) -> Result<Self, String> {
         let hypervisor = probe::open(&config.kvm)?;
         let image = Image::load()
             .ok_or("the guest's image was not built as it should be: build the executor again")?;
-        let compiler = Compiler::new(hypervisor.features, config.artifact_bytes_max, config.compilations_max)
+        let compiler = Compiler::new(hypervisor.features, config)
             .map_err(|error| format!("wasmtime can't compile for micro-VMs: {error:#}"))?;
         let places = usize::try_from(config.instances_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self {

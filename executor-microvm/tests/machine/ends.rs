@@ -137,3 +137,27 @@ async fn what_is_not_offered_is_refused_by_name() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("acme:db/sql@1.2.3"), "{error}");
 }
+
+#[tokio::test]
+async fn what_was_compiled_is_kept_for_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(_) = executor() else { return };
+    let config =
+        Config { cache_dir: Some(directory.path().to_owned()), pool_machines_max: 0, ..Config::default() };
+    let entries = || std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let text = program(r#"(func (export "_start") (call $exit (i32.const 9)))"#);
+    for _ in 0..2 {
+        let executor = config.clone().build();
+        assert_eq!(Scene::new(&executor).run(&text).await, ExitCause::Exited { code: 9 });
+        assert_eq!(entries().filter(|path| path.extension().is_some_and(|end| end == "cwasm")).count(), 1);
+    }
+    // One that was tampered with is not run, but made again.
+    let entry = entries().find(|path| path.extension().is_some_and(|end| end == "cwasm")).unwrap();
+    let mut bytes = std::fs::read(&entry).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&entry, &bytes).unwrap();
+    let executor = config.build();
+    assert_eq!(Scene::new(&executor).run(&text).await, ExitCause::Exited { code: 9 });
+    assert_ne!(std::fs::read(&entry).unwrap(), bytes);
+}
