@@ -42,17 +42,14 @@ pub struct Programs {
 /// # Errors
 /// One is missing; the message says what to install.
 pub fn programs() -> Result<Programs> {
-    let missing: Vec<&str> = [QEMU, BUSYBOX, SETPRIV]
-        .into_iter()
-        .filter(|(program, _)| tools::find(program).is_none())
-        .map(|(_, package)| package)
-        .collect();
-    if !missing.is_empty() && may_install()? {
-        execute(
-            Command::new("apt-get").args(["install", "--yes", "--no-install-recommends"]).args(&missing),
-        )?;
-    } else if !missing.is_empty() {
-        bail!("something is not installed here: apt-get install {}", missing.join(" "));
+    let mut missing = vec![QEMU, BUSYBOX, SETPRIV];
+    missing.retain(|(program, _)| tools::find(program).is_none());
+    let (names, packages): (Vec<&str>, Vec<&str>) = missing.into_iter().unzip();
+    if !packages.is_empty() && may_install()? {
+        let options = ["install", "--yes", "--no-install-recommends"];
+        execute(Command::new("apt-get").args(options).args(&packages))?;
+    } else if !packages.is_empty() {
+        bail!("not installed here: {}. On Debian: apt-get install {}", names.join(", "), packages.join(" "));
     }
     let program =
         |(program, package)| tools::find(program).with_context(|| format!("{package} brought no {program}"));
