@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt as _, stream};
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 use wasmatrix_model::{Clock as _, ErrorCode, Failure, Grant, SystemClock, failure::Invalid};
 use wasmatrix_wire::{
-    MESSAGE_BYTES_MAX,
+    GRACE_MAX, MESSAGE_BYTES_MAX,
     failure::to_status,
     start::StartPart,
     v1::{self, agent_client::AgentClient, control_plane_server},
@@ -95,8 +95,13 @@ fn granted(grants: &[String]) -> Result<(), Status> {
     Ok(())
 }
 
-fn within(grace: Option<&prost_types::Duration>) -> Duration {
-    grace.and_then(|grace| Duration::try_from(*grace).ok()).unwrap_or(GRACE).saturating_add(BEYOND_GRACE)
+/// How long the agent may take for a request with that grace. A longer grace than the agent gives is refused here:
+/// the deadline of a call that lasts for thousands of years can't be written down.
+fn within(field: &str, grace: Option<&prost_types::Duration>) -> Result<Duration, Status> {
+    let Some(grace) = grace else { return Ok(GRACE + BEYOND_GRACE) };
+    let grace = Duration::try_from(*grace).ok().filter(|grace| *grace <= GRACE_MAX);
+    let grace = grace.ok_or_else(|| invalid(field, format!("take 0 to {GRACE_MAX:?}")))?;
+    Ok(grace + BEYOND_GRACE)
 }
 
 /// The next part of a start request. An artifact that breaks off must not look like one that ended, so then there is
@@ -139,7 +144,7 @@ impl control_plane_server::ControlPlane for ControlPlane {
     ) -> Answer<v1::StopInstanceResponse> {
         let request = request.into_inner();
         named(&request.instance)?;
-        let limit = within(request.grace.as_ref());
+        let limit = within("grace", request.grace.as_ref())?;
         answered(self.agent().stop_instance(timely(request, limit)).await)
     }
 
@@ -222,7 +227,7 @@ impl control_plane_server::ControlPlane for ControlPlane {
         request: Request<v1::StopProviderRequest>,
     ) -> Answer<v1::StopProviderResponse> {
         let request = request.into_inner();
-        let limit = within(request.drain.as_ref());
+        let limit = within("drain", request.drain.as_ref())?;
         answered(self.agent().stop_provider(timely(request, limit)).await)
     }
 }

@@ -59,6 +59,11 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Largest message, in bytes, that a client or a server takes. Set it on both: tonic's own limit may change.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
+/// What a message takes on the wire, in bytes.
+pub fn encoded_bytes(message: &impl prost::Message) -> usize {
+    message.encoded_len()
+}
+
 /// Entries of a listing's page when the request leaves it open.
 pub const PAGE_SIZE_DEFAULT: u32 = 500;
 
@@ -67,6 +72,9 @@ pub const PAGE_SIZE_MAX: u32 = 1000;
 
 /// How long host calls in flight may take after a stop, when the request leaves it open.
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// The longest grace, or drain, that a request may ask for.
+pub const GRACE_MAX: Duration = Duration::from_secs(600);
 
 /// How long calls in flight may take after a provider's stop, when the request leaves it open.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(5);
