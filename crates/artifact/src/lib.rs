@@ -99,17 +99,40 @@ pub fn diagnose(bytes: &[u8], error: &str) -> Refusal {
         )),
         (Err(problem), Ok(())) => Refusal::unsupported(format!(
             "the code uses a part of WebAssembly that is not offered: {problem}; build it for wasm32-wasip1 or \
-             wasm32-wasip2 without threads, 64-bit memory, garbage collection and exceptions"
+             wasm32-wasip2 without threads, 64-bit memory, garbage collection, exceptions and WASI 0.3"
         )),
         (Ok(()), _) => Refusal::unsupported(format!("the code could not be compiled: {error}")),
     }
+}
+
+/// Most imports, and most exports, of an artifact. They are read before wasmtime has a chance to refuse them, and each
+/// of the millions that fit into a file costs much more here than there.
+const NAMES_MAX: usize = 100_000;
+
+/// Refuses the artifact that has one name too many.
+fn counted(names: usize) -> Result<(), Refusal> {
+    if names > NAMES_MAX {
+        return Err(Refusal::bad(format!(
+            "it has more than {NAMES_MAX} imports or exports, the most that are taken"
+        )));
+    }
+    Ok(())
 }
 
 /// Names as a list in a sentence.
 fn list<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
     /// More names than anybody reads.
     const NAMES_MAX: usize = 100;
-    let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    /// More of a name than anybody reads, in bytes.
+    const NAME_BYTES_MAX: usize = 200;
+    let cut = |mut name: String| {
+        if name.len() > NAME_BYTES_MAX {
+            name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+            name.push('…');
+        }
+        name
+    };
+    let mut names: Vec<String> = names.into_iter().map(|name| cut(name.to_string())).collect();
     names.sort();
     names.dedup();
     let more = names.len().saturating_sub(NAMES_MAX);

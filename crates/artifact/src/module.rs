@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
 use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 
-use crate::{Refusal, corrupt, list};
+use crate::{Refusal, corrupt, counted, list};
 
 /// The module that preview-1 functions are imported from.
 pub(crate) const PREVIEW_1: &str = "wasi_snapshot_preview1";
@@ -27,20 +27,22 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn read(bytes: &'a [u8]) -> wasmparser::Result<Self> {
+    fn read(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let mut names = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
-            match payload? {
+            match payload.map_err(|error| corrupt(&error))? {
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
-                        let import = import?;
+                        let import = import.map_err(|error| corrupt(&error))?;
                         names.imports.push((import.module, import.name, import.ty));
+                        counted(names.imports.len())?;
                     }
                 }
                 Payload::ExportSection(section) => {
                     for export in section {
-                        let export = export?;
+                        let export = export.map_err(|error| corrupt(&error))?;
                         names.exports.push((export.name, export.kind));
+                        counted(names.exports.len())?;
                     }
                 }
                 Payload::MemorySection(section) => names.has_memory = section.count() > 0,
@@ -60,7 +62,7 @@ impl<'a> Names<'a> {
 
 /// Accepts a command of WASI preview 1.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), Refusal> {
-    let names = Names::read(bytes).map_err(|error| corrupt(&error))?;
+    let names = Names::read(bytes)?;
     let missing = names.imports.iter().filter(|(module, name, ty)| !is_offered(&names, module, name, *ty));
     let missing: Vec<String> = missing.map(|(module, name, ty)| describe(module, name, *ty)).collect();
     if !missing.is_empty() {
@@ -97,7 +99,7 @@ fn describe(module: &str, name: &str, ty: TypeRef) -> String {
         (PREVIEW_1, _) => " (no function of WASI preview 1)",
         ("env", TypeRef::Func(_)) => " (a symbol that was not linked)",
         ("wasi_nn" | "wasi_ephemeral_nn", _) => " (no device is offered to guests)",
-        ("go" | "gojs", _) => " (Go for the browser; build with GOOS=wasip1)",
+        ("go" | "gojs", _) => " (Go for the browser; build with TinyGo for wasip2)",
         _ if module.starts_with("__wbindgen") || module == "wbg" => {
             " (Rust for the browser; build for wasm32-wasip2)"
         }
@@ -162,6 +164,26 @@ mod tests {
         ] {
             assert!(message.contains(words), "{message}");
         }
+    }
+
+    #[test]
+    fn names_are_counted_and_what_is_told_of_them_is_short() {
+        let module = |count: u32, name: &str| {
+            let (mut types, mut imports) =
+                (wasm_encoder::TypeSection::new(), wasm_encoder::ImportSection::new());
+            types.ty().function([], []);
+            for number in 0..count {
+                imports.import("env", &format!("{number}{name}"), wasm_encoder::EntityType::Function(0));
+            }
+            let mut module = wasm_encoder::Module::new();
+            module.section(&types).section(&imports);
+            check(&module.finish()).unwrap_err().message
+        };
+        assert!(module(100_001, "").contains("more than 100000 imports or exports"));
+        let long = module(100_000, "");
+        assert!(long.contains("and 99900 more") && long.len() < 16 << 10, "{}", long.len());
+        let long = module(150, &"ä".repeat(30_000));
+        assert!(long.contains("ä…, env::") && long.len() < 32 << 10, "{}", long.len());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use wasmparser::{Encoding, Parser, Payload};
 
 use crate::{
-    Refusal, corrupt, list,
+    Refusal, corrupt, counted, list,
     offered::{self, Missing},
 };
 
@@ -37,11 +37,13 @@ fn names(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), Refusal> {
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
                     imports.push(import.map_err(|error| corrupt(&error))?.name.name);
+                    counted(imports.len())?;
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section {
                     exports.push(export.map_err(|error| corrupt(&error))?.name.name);
+                    counted(exports.len())?;
                 }
             }
             _ => {}
