@@ -214,6 +214,11 @@ impl Agent {
                     format!("node {} lists {max} instances, the most it may: remove some", self.0.id);
                 self.failure(ErrorCode::ResourceExhausted, message).with("instances_max", max.to_string())
             }
+            Refusal::Closed => {
+                let message =
+                    format!("node {} is shutting down: start it again when the node is back", self.0.id);
+                self.failure(ErrorCode::NodeUnavailable, message)
+            }
         }
     }
 
@@ -238,7 +243,8 @@ impl Agent {
     pub async fn remove(&self, instance: &str) -> Result<(), Failure> {
         let instance = self.find(instance)?;
         let (done, removed) = oneshot::channel();
-        let gone = instance.order(Order::Remove { done }).await && removed.await.unwrap_or(true);
+        // A driver that takes no orders has been told to forget the instance before, by somebody who then lost interest.
+        let gone = !instance.order(Order::Remove { done }).await || removed.await.unwrap_or(true);
         if !gone {
             let name = &instance.spec.name;
             let state = instance.state().borrow().clone();
@@ -279,7 +285,16 @@ impl Agent {
 
     /// Up to `count` instances in the order of their names, those after `after`.
     pub fn list(&self, after: Option<&InstanceName>, count: usize) -> Vec<InstanceStatus> {
-        self.0.registry.page(after, count).iter().map(|instance| instance.status()).collect()
+        self.statuses(after, count).collect()
+    }
+
+    /// As [`Agent::list`], each status made when it is asked for: a spec may have megabytes.
+    pub(crate) fn statuses(
+        &self,
+        after: Option<&InstanceName>,
+        count: usize,
+    ) -> impl Iterator<Item = InstanceStatus> + use<> {
+        self.0.registry.page(after, count).into_iter().map(|instance| instance.status())
     }
 
     /// Grants all of `grants` or none; in force at the instance's next call. Gives all grants that are in force.
@@ -385,10 +400,10 @@ impl Agent {
         self.0.metrics.encode(instances.iter().map(|instance| instance.state().borrow().phase))
     }
 
-    /// Stops every instance and then every provider. Instances stay listed, as stopped.
+    /// Takes no more instances, stops every one there is and then every provider. Instances stay listed, as stopped.
     pub async fn shutdown(&self, grace: Duration) {
+        let instances = self.0.registry.close();
         self.0.facts.record(FactKind::NodeStopping);
-        let instances = self.0.registry.page(None, usize::MAX);
         join_all(instances.iter().map(|instance| async {
             // It is in our hands, so it can be found; whether it is being removed meanwhile is all the same.
             let _ = self.stop(&instance.id.to_string(), grace).await;

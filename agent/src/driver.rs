@@ -25,9 +25,13 @@ use crate::{
     facts::Facts,
     gate::Gate,
     instance::{Instance, Order, State},
+    logs::clip,
     metrics::Metrics,
     restart::{Decision, Restarts},
 };
+
+/// Most bytes kept of why a start failed: names that an artifact made up may be in it.
+const START_MESSAGE_BYTES_MAX: usize = 8 << 10;
 
 /// What a driver needs beside its instance.
 pub(crate) struct Driver {
@@ -128,7 +132,15 @@ impl Driver {
         let captured = self.instance.log.console(restart_count);
         let console = self.attached.clone().unwrap_or_else(|| captured.clone());
         let launch = self.launch(prepared, console);
-        let mut run = match self.executor.launch(launch).await {
+        // A guest's start function may take for ever, so a stop is heard meanwhile. It takes the launch down with it.
+        let launched = tokio::select! {
+            launched = self.executor.launch(launch) => launched,
+            stop = next_stop(&mut self.inbox) => {
+                captured.flush();
+                return (ExitCause::StopRequested, Some(stop));
+            }
+        };
+        let mut run = match launched {
             Ok(run) => run,
             Err(error) => return (start_failed(&error), None),
         };
@@ -293,7 +305,12 @@ async fn next_stop(inbox: &mut mpsc::Receiver<Order>) -> Stop {
 }
 
 fn start_failed(error: &Error) -> ExitCause {
-    ExitCause::StartFailed { code: error.kind().code(), message: error.chain() }
+    let chain = error.chain();
+    let message = match clip(&chain, START_MESSAGE_BYTES_MAX) {
+        (whole, false) => whole.to_owned(),
+        (cut, true) => format!("{cut}…"),
+    };
+    ExitCause::StartFailed { code: error.kind().code(), message }
 }
 
 /// Answers whoever gave an order. One that went away meanwhile misses the answer, not the deed.

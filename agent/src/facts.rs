@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use futures::{Stream, stream};
 use uuid::Uuid;
-use wasmatrix_model::{Clock, ErrorCode, Fact, FactKind, Failure, NodeId};
+use wasmatrix_model::{Clock, ErrorCode, Exit, ExitCause, Fact, FactKind, Failure, Frame, NodeId};
 
 use crate::ring::Ring;
 
+/// Bytes of facts kept, however few they are: a crash of a hostile guest has a backtrace of long names.
+const KEPT_BYTES_MAX: usize = 32 << 20;
 /// Most facts read from the ring at a time.
 const BATCH: usize = 256;
 
@@ -34,7 +36,7 @@ impl Facts {
     /// An empty record that keeps at most `kept` facts.
     pub fn new(node: NodeId, clock: Arc<dyn Clock>, kept: usize) -> Self {
         let run = Uuid::now_v7().simple().to_string();
-        Self { node, clock, ring: Ring::new(kept, usize::MAX), run }
+        Self { node, clock, ring: Ring::new(kept, KEPT_BYTES_MAX), run }
     }
 
     /// Records that `kind` happened now.
@@ -42,7 +44,7 @@ impl Facts {
         let instance = kind.subject().map(|subject| subject.name.as_str());
         tracing::info!(instance, detail = kind.detail(), "{}", kind.name());
         let now = self.clock.now();
-        self.ring.push(0, |seq, before| {
+        self.ring.push(bytes(&kind), |seq, before| {
             // The clock of the machine may be set back; the order of the facts may not.
             let at = before.map_or(now, |before| before.at.max(now));
             Arc::new(Fact { seq, at, node: self.node.clone(), kind })
@@ -90,6 +92,31 @@ impl Facts {
         Failure::new(ErrorCode::ResourceExhausted, message, self.clock.now())
             .with("oldest", oldest.to_string())
     }
+}
+
+/// About what a fact takes in memory; what guests and clients make long is counted whole.
+fn bytes(kind: &FactKind) -> usize {
+    let said = match kind {
+        FactKind::InstanceCrashed { exit: Exit { cause, .. }, .. } => match cause {
+            ExitCause::Trapped { trap, backtrace } => {
+                let frame = |frame: &Frame| {
+                    size_of::<Frame>() + frame.function.len() + frame.module.as_ref().map_or(0, String::len)
+                };
+                trap.len() + backtrace.iter().map(frame).sum::<usize>()
+            }
+            ExitCause::LimitExceeded { message, .. }
+            | ExitCause::StartFailed { message, .. }
+            | ExitCause::HostFault { message } => message.len(),
+            ExitCause::Exited { .. } | ExitCause::StopRequested => 0,
+        },
+        FactKind::CapabilityDenied { permission, .. } => permission.len(),
+        FactKind::GrantAssigned { grant, .. } | FactKind::GrantRevoked { grant, .. } => {
+            grant.to_string().len()
+        }
+        _ => 0,
+    };
+    let name = kind.subject().map_or(0, |subject| subject.name.as_str().len());
+    size_of::<Fact>() + name + said
 }
 
 fn read(facts: Arc<Facts>, after: u64, follow: bool) -> impl Stream<Item = Result<Watched, Failure>> {
@@ -168,6 +195,28 @@ mod tests {
         for bad in ["x", "x.1", &format!("{}.99", first.split('.').next().unwrap())] {
             assert_eq!(facts.watch(bad, true).err().unwrap().code, ErrorCode::InvalidRequest, "{bad}");
         }
+    }
+
+    #[test]
+    fn crashes_with_long_backtraces_are_bounded_by_their_bytes() {
+        let facts = facts(10_000);
+        let instance = wasmatrix_model::Subject {
+            id: wasmatrix_model::InstanceId::generate(),
+            name: "crasher".parse().unwrap(),
+        };
+        let frame = Frame { module: Some("m".repeat(512)), function: "f".repeat(512), offset: None };
+        let cause = ExitCause::Trapped { trap: "unreachable".to_owned(), backtrace: vec![frame; 64] };
+        let crash = FactKind::InstanceCrashed {
+            instance,
+            exit: Exit { at: SystemClock.now(), cause },
+            restart_count: 0,
+            next_restart_at: None,
+        };
+        for _ in 0..1000 {
+            facts.record(crash.clone());
+        }
+        let kept = facts.ring.newest() - facts.ring.before_oldest();
+        assert!((400..=512).contains(&kept), "{kept} facts of 64 KiB and more are kept");
     }
 
     #[derive(Debug)]

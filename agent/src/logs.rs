@@ -116,7 +116,7 @@ impl Log {
 }
 
 /// The text up to `bytes_max` bytes, and whether that cut it.
-fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
+pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
     (&text[..text.floor_char_boundary(bytes_max)], text.len() > bytes_max)
 }
 

@@ -99,7 +99,8 @@ impl Provision {
     pub(crate) async fn stop(&self, capability: Capability, drain: Duration) -> Option<ProviderStatus> {
         let slot = self.slots.get(&capability)?;
         let _change = slot.change.lock().await;
-        if *slot.phase.borrow() == ProviderPhase::Running {
+        // One that is draining was left so by a stop that was given up; this one brings it to its end.
+        if *slot.phase.borrow() != ProviderPhase::Stopped {
             slot.phase.send_replace(ProviderPhase::Draining);
             if tokio::time::timeout(drain, slot.in_flight.write()).await.is_err() {
                 slot.abandon().cancel();
@@ -158,5 +159,29 @@ impl Lease {
                 format!("{operation} took more than {CALL_TIME_MAX:?}; it may or may not have taken effect"),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use wasmatrix_model::SystemClock;
+    use wasmatrix_providers::{KvLimits, KvProvider};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_that_was_given_up_is_brought_to_its_end_by_the_next() {
+        let facts = Arc::new(Facts::new("n".parse().unwrap(), Arc::new(SystemClock), 10));
+        let kv: Arc<dyn Provider> = Arc::new(KvProvider::memory(KvLimits::default()));
+        let provision = Provision::new(vec![kv], facts);
+        let lease = provision.lease(Capability::Kv).unwrap();
+        let hour = Duration::from_secs(3600);
+        assert!(provision.stop(Capability::Kv, hour).now_or_never().is_none(), "a call is in flight");
+        assert_eq!(provision.statuses()[0].phase, ProviderPhase::Draining);
+        drop(lease);
+        let status = provision.stop(Capability::Kv, hour).await.unwrap();
+        assert_eq!(status.phase, ProviderPhase::Stopped);
+        assert!(provision.lease(Capability::Kv).is_err());
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Registry {
 struct Inner {
     by_name: BTreeMap<InstanceName, Arc<Instance>>,
     by_id: HashMap<InstanceId, Arc<Instance>>,
+    /// Nothing is taken in any more.
+    closed: bool,
 }
 
 /// Why an instance was not taken in.
@@ -30,6 +32,8 @@ pub(crate) enum Refusal {
     NameTaken,
     /// The node lists as many as it may.
     Full,
+    /// The node is being shut down.
+    Closed,
 }
 
 impl Registry {
@@ -40,6 +44,9 @@ impl Registry {
     /// Takes an instance in, if its name is free and there is room.
     pub(crate) fn admit(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.closed {
+            return Err(Refusal::Closed);
+        }
         if inner.by_name.contains_key(&instance.spec.name) {
             return Err(Refusal::NameTaken);
         }
@@ -49,6 +56,13 @@ impl Registry {
         inner.by_name.insert(instance.spec.name.clone(), Arc::clone(instance));
         inner.by_id.insert(instance.id, Arc::clone(instance));
         Ok(())
+    }
+
+    /// Takes no more in, and gives all that there are: none that is not among them will ever come.
+    pub(crate) fn close(&self) -> Vec<Arc<Instance>> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.closed = true;
+        inner.by_name.values().cloned().collect()
     }
 
     /// Forgets an instance. `false`: it was forgotten before.

@@ -4,6 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{
     Request, Response, Status, Streaming,
     transport::{Channel, Endpoint, Server, Uri},
@@ -13,7 +14,7 @@ use wasmatrix_model::{
     Capability, ErrorCode, Failure, Grant, Grants, InstanceName, InstanceSpec, failure::Invalid,
 };
 use wasmatrix_wire::{
-    GRACE_DEFAULT, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX,
+    GRACE_DEFAULT, GRACE_MAX, MESSAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX,
     failure::to_status,
     start::StartPart,
     v1::{self, agent_server},
@@ -23,23 +24,29 @@ use crate::{Agent, facts::Watched};
 
 /// Largest artifact taken in, in bytes.
 pub const ARTIFACT_BYTES_MAX: usize = 128 << 20;
-/// Longest grace that a request may ask for.
-const GRACE_MAX: Duration = Duration::from_secs(600);
+/// All artifacts together that are being taken in or wait to be compiled, in bytes.
+pub const UPLOADS_BYTES_MAX: usize = 4 * ARTIFACT_BYTES_MAX;
+/// Bytes of a listing's page, unless its only instance has more.
+const PAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 
 /// The gRPC service of one agent.
 #[derive(Clone, Debug)]
-pub struct AgentService(Agent);
+pub struct AgentService {
+    agent: Agent,
+    /// A permit for each byte of an artifact that may still be taken in.
+    uploads: Arc<Semaphore>,
+}
 
 impl AgentService {
     /// The service of `agent`, to be added to a server.
     pub fn server(agent: Agent) -> agent_server::AgentServer<Self> {
-        agent_server::AgentServer::new(Self(agent))
-            .max_decoding_message_size(wasmatrix_wire::MESSAGE_BYTES_MAX)
+        agent_server::AgentServer::new(Self { agent, uploads: Arc::new(Semaphore::new(UPLOADS_BYTES_MAX)) })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(usize::MAX)
     }
 
     fn invalid(&self, invalid: &Invalid) -> Status {
-        to_status(&Failure::invalid(invalid, self.0.now()))
+        to_status(&Failure::invalid(invalid, self.agent.now()))
     }
 
     fn parse<T: std::str::FromStr<Err = Invalid>>(&self, field: &str, text: &str) -> Result<T, Status> {
@@ -71,23 +78,60 @@ impl AgentService {
         let StartPart::Spec(spec) = part(parts.message().await?.unwrap_or_default())? else {
             return Err(out_of_order("a chunk came before the spec"));
         };
-        let mut bytes = BytesMut::new();
+        let mut upload = Upload { bytes: BytesMut::new(), room: None };
         while let Some(message) = parts.message().await? {
             let StartPart::Chunk(chunk) = part(message)? else {
                 return Err(out_of_order("a second spec came"));
             };
-            if bytes.len() + chunk.len() > ARTIFACT_BYTES_MAX {
-                let message =
-                    format!("the artifact is larger than {ARTIFACT_BYTES_MAX} bytes, the most that is taken");
-                return Err(to_status(&Failure::new(ErrorCode::ResourceExhausted, message, self.0.now())));
-            }
-            bytes.extend_from_slice(&chunk);
+            upload.take(&chunk, &self.uploads).map_err(|problem| {
+                to_status(&Failure::new(ErrorCode::ResourceExhausted, problem, self.agent.now()))
+            })?;
         }
-        if bytes.is_empty() {
+        if upload.bytes.is_empty() {
             return Ok((*spec, None));
         }
-        let artifact = hash(bytes.freeze()).await?;
+        let artifact = hash(Bytes::from_owner(upload)).await?;
         Ok((*spec, Some(artifact)))
+    }
+}
+
+/// An artifact as it comes in. Takes up room as long as anybody holds its bytes.
+struct Upload {
+    bytes: BytesMut,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Upload {
+    /// Adds a chunk, or says what stands in the way. Never waits: uploads that each waited for the others to make room
+    /// would wait for ever.
+    fn take(&mut self, chunk: &[u8], uploads: &Arc<Semaphore>) -> Result<(), String> {
+        if self.bytes.len() + chunk.len() > ARTIFACT_BYTES_MAX {
+            return Err(format!(
+                "the artifact is larger than {ARTIFACT_BYTES_MAX} bytes, the most that is taken"
+            ));
+        }
+        // A chunk is no larger than an artifact, so it can be counted.
+        let room = u32::try_from(chunk.len())
+            .ok()
+            .and_then(|bytes| Arc::clone(uploads).try_acquire_many_owned(bytes).ok())
+            .ok_or_else(|| {
+                format!(
+                    "artifacts of {UPLOADS_BYTES_MAX} bytes, the most at one time, are being taken in already: try \
+                     again later"
+                )
+            })?;
+        match &mut self.room {
+            Some(taken) => taken.merge(room),
+            none => *none = Some(room),
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Upload {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -112,7 +156,7 @@ impl agent_server::Agent for AgentService {
         request: Request<Streaming<v1::StartInstanceRequest>>,
     ) -> Answer<v1::StartInstanceResponse> {
         let (spec, artifact) = self.read_start(request.into_inner()).await?;
-        let status = self.0.start(spec, artifact).await.map_err(|failure| to_status(&failure))?;
+        let status = self.agent.start(spec, artifact).await.map_err(|failure| to_status(&failure))?;
         Ok(Response::new(v1::StartInstanceResponse { instance: Some(status.into()) }))
     }
 
@@ -122,7 +166,8 @@ impl agent_server::Agent for AgentService {
     ) -> Answer<v1::StopInstanceResponse> {
         let request = request.into_inner();
         let grace = self.grace("grace", request.grace)?;
-        let status = self.0.stop(&request.instance, grace).await.map_err(|failure| to_status(&failure))?;
+        let status =
+            self.agent.stop(&request.instance, grace).await.map_err(|failure| to_status(&failure))?;
         Ok(Response::new(v1::StopInstanceResponse { instance: Some(status.into()) }))
     }
 
@@ -130,7 +175,7 @@ impl agent_server::Agent for AgentService {
         &self,
         request: Request<v1::RemoveInstanceRequest>,
     ) -> Answer<v1::RemoveInstanceResponse> {
-        self.0.remove(&request.into_inner().instance).await.map_err(|failure| to_status(&failure))?;
+        self.agent.remove(&request.into_inner().instance).await.map_err(|failure| to_status(&failure))?;
         Ok(Response::new(v1::RemoveInstanceResponse {}))
     }
 
@@ -138,7 +183,7 @@ impl agent_server::Agent for AgentService {
         &self,
         request: Request<v1::GetInstanceRequest>,
     ) -> Answer<v1::GetInstanceResponse> {
-        let status = self.0.get(&request.into_inner().instance).map_err(|failure| to_status(&failure))?;
+        let status = self.agent.get(&request.into_inner().instance).map_err(|failure| to_status(&failure))?;
         Ok(Response::new(v1::GetInstanceResponse { instance: Some(status.into()) }))
     }
 
@@ -155,14 +200,18 @@ impl agent_server::Agent for AgentService {
             "" => None,
             token => Some(self.parse("page_token", token)?),
         };
-        let mut found = self.0.list(after.as_ref(), size + 1);
-        let more = found.len() > size;
-        found.truncate(size);
-        let last = found.last().filter(|_| more).map(|status| status.spec.name.to_string());
-        Ok(Response::new(v1::ListInstancesResponse {
-            instances: found.into_iter().map(Into::into).collect(),
-            next_page_token: last.unwrap_or_default(),
-        }))
+        let (mut instances, mut bytes, mut last) = (Vec::new(), 0_usize, String::new());
+        for status in self.agent.statuses(after.as_ref(), size + 1) {
+            let name = status.spec.name.to_string();
+            let instance = v1::InstanceStatus::from(status);
+            bytes = bytes.saturating_add(wasmatrix_wire::encoded_bytes(&instance));
+            if instances.len() == size || (bytes > PAGE_BYTES_MAX && !instances.is_empty()) {
+                return Ok(Response::new(v1::ListInstancesResponse { instances, next_page_token: last }));
+            }
+            instances.push(instance);
+            last = name;
+        }
+        Ok(Response::new(v1::ListInstancesResponse { instances, next_page_token: String::new() }))
     }
 
     async fn assign_capability(
@@ -171,7 +220,7 @@ impl agent_server::Agent for AgentService {
     ) -> Answer<v1::AssignCapabilityResponse> {
         let request = request.into_inner();
         let grants = self.grants(&request.grants)?;
-        let held = self.0.assign(&request.instance, &grants).map_err(|failure| to_status(&failure))?;
+        let held = self.agent.assign(&request.instance, &grants).map_err(|failure| to_status(&failure))?;
         Ok(Response::new(v1::AssignCapabilityResponse { grants: texts(&held) }))
     }
 
@@ -181,7 +230,7 @@ impl agent_server::Agent for AgentService {
     ) -> Answer<v1::RevokeCapabilityResponse> {
         let request = request.into_inner();
         let grants = self.grants(&request.grants)?;
-        let held = self.0.revoke(&request.instance, &grants).map_err(|failure| to_status(&failure))?;
+        let held = self.agent.revoke(&request.instance, &grants).map_err(|failure| to_status(&failure))?;
         Ok(Response::new(v1::RevokeCapabilityResponse { grants: texts(&held) }))
     }
 
@@ -190,7 +239,7 @@ impl agent_server::Agent for AgentService {
     async fn stream_logs(&self, request: Request<v1::StreamLogsRequest>) -> Answer<Self::StreamLogsStream> {
         let request = request.into_inner();
         let records = self
-            .0
+            .agent
             .logs(&request.instance, request.after_seq, request.tail, request.follow)
             .map_err(|failure| to_status(&failure))?;
         let messages = records
@@ -203,7 +252,7 @@ impl agent_server::Agent for AgentService {
     async fn watch_facts(&self, request: Request<v1::WatchFactsRequest>) -> Answer<Self::WatchFactsStream> {
         let request = request.into_inner();
         let facts =
-            self.0.facts(&request.resume_token, request.follow).map_err(|failure| to_status(&failure))?;
+            self.agent.facts(&request.resume_token, request.follow).map_err(|failure| to_status(&failure))?;
         let wanted = request.instance;
         let messages = facts.map_err(|failure| to_status(&failure)).try_filter_map(move |watched| {
             let message = concerns(&watched, &wanted).then(|| v1::WatchFactsResponse {
@@ -216,7 +265,7 @@ impl agent_server::Agent for AgentService {
     }
 
     async fn describe_node(&self, _: Request<v1::DescribeNodeRequest>) -> Answer<v1::DescribeNodeResponse> {
-        Ok(Response::new(v1::DescribeNodeResponse { node: Some(self.0.describe().into()) }))
+        Ok(Response::new(v1::DescribeNodeResponse { node: Some(self.agent.describe().into()) }))
     }
 
     async fn start_provider(
@@ -224,7 +273,7 @@ impl agent_server::Agent for AgentService {
         request: Request<v1::StartProviderRequest>,
     ) -> Answer<v1::StartProviderResponse> {
         let capability: Capability = self.parse("capability", &request.into_inner().capability)?;
-        let status = self.0.start_provider(capability).await.map_err(|failure| to_status(&failure))?;
+        let status = self.agent.start_provider(capability).await.map_err(|failure| to_status(&failure))?;
         Ok(Response::new(v1::StartProviderResponse { provider: Some(status.into()) }))
     }
 
@@ -235,7 +284,8 @@ impl agent_server::Agent for AgentService {
         let request = request.into_inner();
         let capability: Capability = self.parse("capability", &request.capability)?;
         let drain = self.grace("drain", request.drain)?;
-        let status = self.0.stop_provider(capability, drain).await.map_err(|failure| to_status(&failure))?;
+        let status =
+            self.agent.stop_provider(capability, drain).await.map_err(|failure| to_status(&failure))?;
         Ok(Response::new(v1::StopProviderResponse { provider: Some(status.into()) }))
     }
 }
@@ -282,4 +332,32 @@ pub fn in_process(agent: Agent) -> Result<Channel, tonic::transport::Error> {
         }
     });
     Ok(Endpoint::try_from("http://agent.invalid")?.connect_with_connector_lazy(connector))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_share_one_room_until_their_bytes_are_gone() {
+        let uploads = Arc::new(Semaphore::new(10));
+        let upload = || Upload { bytes: BytesMut::new(), room: None };
+        let (mut first, mut second) = (upload(), upload());
+        assert_eq!(first.take(b"abc", &uploads), Ok(()));
+        assert_eq!(first.take(b"def", &uploads), Ok(()));
+        assert!(second.take(b"12345", &uploads).unwrap_err().contains("try again later"));
+        let bytes = Bytes::from_owner(first);
+        let slice = bytes.slice(1..3);
+        drop(bytes);
+        assert!(second.take(b"12345", &uploads).is_err(), "somebody still holds a part of the first");
+        drop(slice);
+        assert_eq!(second.take(b"1234567890", &uploads), Ok(()));
+    }
+
+    #[test]
+    fn an_artifact_has_an_end() {
+        let uploads = Arc::new(Semaphore::new(UPLOADS_BYTES_MAX));
+        let mut upload = Upload { bytes: BytesMut::zeroed(ARTIFACT_BYTES_MAX), room: None };
+        assert!(upload.take(b"x", &uploads).unwrap_err().contains("larger than"));
+    }
 }

@@ -45,7 +45,8 @@ pub trait Executor: Send + Sync {
     /// named), or is too large.
     async fn prepare(&self, artifact: &Artifact) -> Result<Prepared, Error>;
 
-    /// Starts one run, which goes on by itself. On an error nothing is left behind.
+    /// Starts one run, which goes on by itself. On an error nothing is left behind, nor if the future is dropped: a
+    /// guest's own start function may never return.
     ///
     /// # Errors
     /// The limits can't hold it, the machine has no room, or its start function failed.

@@ -7,6 +7,7 @@
 #![expect(clippy::panic, reason = "a test that can't go on says why")]
 
 mod bounds;
+mod clients;
 mod console;
 mod crashes;
 mod endurance;
