@@ -35,6 +35,11 @@ const GRACE: Duration = Duration::from_millis(500);
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// Most denied permissions that are told.
 const DENIALS_SHOWN_MAX: usize = 8;
+/// Where a preview-1 module ends up that has written over the adapter, which lives in the module's own memory.
+const ADAPTER_ASSERTION: &str = "wasi_snapshot_preview1::macros::assert_fail";
+/// Whose fault that mostly is, and the way out.
+const ADAPTER_HINT: &str = "a language that takes all memory to be its own, as Go and AssemblyScript do, writes over \
+                            what WASI preview 1 is made of here: build the program for WASI 0.2, Go with TinyGo";
 
 /// What `run` ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,10 +226,15 @@ async fn tell(agent: &Agent, status: &InstanceStatus, exit: RunExit, quiet: bool
 fn told(cause: &ExitCause) -> String {
     let (error, hint) = match cause {
         ExitCause::Exited { .. } | ExitCause::StopRequested => return String::new(),
-        ExitCause::Trapped { trap, .. } => {
-            let hint = trap.contains("unreachable").then_some(
-                "most languages end a failed program by `unreachable`; what it said of it stands above, if it said anything",
-            );
+        ExitCause::Trapped { trap, backtrace } => {
+            let overwritten = backtrace.iter().any(|frame| frame.function == ADAPTER_ASSERTION);
+            let hint = if overwritten {
+                Some(ADAPTER_HINT)
+            } else {
+                trap.contains("unreachable").then_some(
+                    "most languages end a failed program by `unreachable`; what it said of it stands above, if it said anything",
+                )
+            };
             (format!("the guest trapped: {trap}"), hint)
         }
         ExitCause::LimitExceeded { limit, message } => {
@@ -297,6 +307,18 @@ mod tests {
         assert!(text.starts_with("error: the guest trapped: wasm trap: wasm `unreachable`"), "{text}");
         assert!(text.contains("     0:     0x10 - evil\\u{1b}[2J!main\n"), "{text}");
         assert!(text.contains("\nhint: "), "{text}");
+    }
+
+    #[test]
+    fn a_module_that_wrote_over_the_adapter_is_told_so() {
+        let frame = |function: &str| Frame { module: None, function: function.to_owned(), offset: None };
+        let cause = ExitCause::Trapped {
+            trap: "wasm trap: wasm `unreachable` instruction executed".to_owned(),
+            backtrace: vec![frame(ADAPTER_ASSERTION), frame("args_sizes_get")],
+        };
+        let text = told(&cause);
+        assert!(text.contains("hint: a language that takes all memory"), "{text}");
+        assert_eq!(text.matches("hint: ").count(), 1, "{text}");
     }
 
     #[test]
