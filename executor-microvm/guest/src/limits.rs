@@ -46,31 +46,28 @@ pub(crate) struct Limiter {
 
 struct Pot {
     max: u64,
+    /// Allowed so far. A growth that was allowed and then failed stays counted: wasmtime also reports failures of
+    /// growths that it never asked about, so a component could have what it holds struck off by asking for the
+    /// impossible.
     used: u64,
-    /// What the last allowed growth added: taken back if the growth itself fails.
-    last: u64,
     /// The last growth that was refused, as the size wanted in all.
     refused: Option<u64>,
 }
 
 impl Pot {
     const fn new(max: u64) -> Self {
-        Self { max, used: 0, last: 0, refused: None }
+        Self { max, used: 0, refused: None }
     }
 
     fn grow(&mut self, current: usize, desired: usize) -> bool {
         let more = desired.saturating_sub(current) as u64;
         let wanted = self.used.saturating_add(more);
         if wanted > self.max {
-            (self.last, self.refused) = (0, Some(wanted));
+            self.refused = Some(wanted);
             return false;
         }
-        (self.last, self.used) = (more, wanted);
+        self.used = wanted;
         true
-    }
-
-    fn undo(&mut self) {
-        self.used -= core::mem::take(&mut self.last);
     }
 }
 
@@ -125,11 +122,6 @@ impl ResourceLimiter for Limiter {
         self.answer(allowed, current)
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.memory.undo();
-        Ok(())
-    }
-
     fn table_growing(
         &mut self,
         current: usize,
@@ -141,10 +133,5 @@ impl ResourceLimiter for Limiter {
         }
         let allowed = self.table.grow(current, desired);
         self.answer(allowed, current)
-    }
-
-    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.table.undo();
-        Ok(())
     }
 }
