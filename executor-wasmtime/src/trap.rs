@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_short_name_does_not_become_gigabytes() {
         assert_eq!(demangle(&doubling(1)), "f(A<int, int>, A<A<int, int>, A<int, int> >)");
-        // Written out, this one has more bytes than any machine has memory.
+        // Written out, this one has gigabytes before the demangler gives up.
         let name = doubling(36);
         assert!(name.len() < NAME_BYTES_MAX);
         let told = cut(demangle(&name));
