@@ -27,8 +27,7 @@ fn grants(count: usize) -> Vec<String> {
 }
 
 fn check(rounds: usize) {
-    let (bucket, key) =
-        ("default".parse().expect("a legal bucket"), "key".parse().expect("a legal key"));
+    let (bucket, key) = ("default".parse().expect("a legal bucket"), "key".parse().expect("a legal key"));
     let get = CapabilityCall::Kv(KvCall::Get { bucket, key });
     println!("check, {rounds} times {CHECKS} each");
     let mut one = None;
@@ -57,7 +56,8 @@ async fn guest(rounds: usize) {
         for (count, times) in GRANTS.into_iter().zip(&mut times) {
             let grants = grants(count);
             let held: Vec<&str> = grants.iter().map(String::as_str).collect();
-            let case = Case::of(ExecutorKind::Wasmtime, "bench").args(["get", &CALLS.to_string()]).grants(&held);
+            let case =
+                Case::of(ExecutorKind::Wasmtime, "bench").args(["get", &CALLS.to_string()]).grants(&held);
             let spec = node.spec(&case);
             let name = spec.name.to_string();
             let console = Arc::new(Stopwatch::default());

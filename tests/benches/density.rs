@@ -3,8 +3,7 @@
 //!
 //! Everything is measured in one process and one run, so that ratios mean something on a noisy machine; absolute
 //! figures are for orientation. It fails if open files or threads stay behind. Arguments: `-- [PART…]`, of `crowd` and
-//! `cycles` and the executors' names (`wasmtime crowd` is not possible: one word is enough to choose a part),
-//! `instances=N`, `cycles=N`.
+//! `cycles` or an executor's name, `instances=N`, `cycles=N`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use futures::{StreamExt as _, stream};
 use wasmatrix_agent::Config;
 use wasmatrix_model::ExecutorKind;
 use wasmatrix_tests::{
-    Case, EXECUTORS, Node,
+    Case, Node, executors,
     measure::{Arguments, Holdings, Samples, micros},
 };
 
@@ -93,9 +92,9 @@ async fn crowd(executor: ExecutorKind, count: usize) {
     );
     let per = |after: u64, before: u64| after.saturating_sub(before) as f64 / more;
     println!(
-        "  memory of an idle instance             {:>9.0} KiB, and {:.0} KiB of tables to map it",
+        "  memory of an idle instance             {:>9.0} KiB, and {:.0} KiB of the kernel's for it",
         per(after.memory_kib, before.memory_kib),
-        per(after.tables_kib, before.tables_kib)
+        per(after.kernel_kib, before.kernel_kib)
     );
     println!(
         "  open files, threads of each            {:>9.2}, {:.2}",
@@ -137,8 +136,14 @@ async fn cycles(executor: ExecutorKind, count: usize) {
         after.memory_kib,
         (after.memory_kib as f64 - before.memory_kib as f64) * 1024.0 / count as f64
     );
-    println!("  tables afterwards                      {} KiB, {} KiB before", after.tables_kib, before.tables_kib);
-    println!("  open files, threads afterwards         {}, {}; {}, {} before", after.files, after.threads, before.files, before.threads);
+    println!(
+        "  kernel memory afterwards               {} KiB, {} KiB before",
+        after.kernel_kib, before.kernel_kib
+    );
+    println!(
+        "  open files, threads afterwards         {}, {}; {}, {} before",
+        after.files, after.threads, before.files, before.threads
+    );
     assert!(after.files <= before.files + SLACK, "open files stay behind");
     assert!(after.threads <= before.threads + SLACK as u64, "threads stay behind");
 }
@@ -146,7 +151,7 @@ async fn cycles(executor: ExecutorKind, count: usize) {
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::here();
-    for executor in EXECUTORS.iter().copied() {
+    for executor in executors().iter().copied() {
         let cycles_default = match executor {
             ExecutorKind::Wasmtime => 10_000,
             ExecutorKind::Microvm => 1000,

@@ -102,7 +102,8 @@ fn enter_ring3(vcpu: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
     system.cs = segment(0x23, 11, 1, 0);
     let data = segment(0x1b, 3, 0, 1);
     (system.ds, system.es, system.fs, system.gs, system.ss) = (data, data, data, data, data);
-    system.tr = kvm_segment { base: TSS, limit: 0x67, selector: 0x28, type_: 11, present: 1, ..Default::default() };
+    system.tr =
+        kvm_segment { base: TSS, limit: 0x67, selector: 0x28, type_: 11, present: 1, ..Default::default() };
     (system.gdt.base, system.gdt.limit) = (GDT, 0x37);
     vcpu.set_sregs(&system)?;
     vcpu.set_regs(&kvm_regs { rip: CODE, rsp: CODE, rflags: RFLAGS, ..Default::default() })

@@ -77,7 +77,11 @@ impl Launcher {
 fn machines() -> usize {
     let files = std::fs::read_dir("/proc/self/fd").expect("Linux tells about open files");
     let is_vcpu = |target: std::path::PathBuf| target.to_string_lossy().contains("kvm-vcpu");
-    files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok()).filter(|target| is_vcpu(target.clone())).count()
+    files
+        .flatten()
+        .filter_map(|file| std::fs::read_link(file.path()).ok())
+        .filter(|target| is_vcpu(target.clone()))
+        .count()
 }
 
 /// Waits until no run is left and the pool is full.
@@ -88,7 +92,8 @@ async fn until_full() {
 }
 
 async fn launches(floor: &Floor, rounds: usize) {
-    let pooled = Launcher::new(Config { pool_machines_max: POOL_MACHINES, ..Config::default() }.build()).await;
+    let pooled =
+        Launcher::new(Config { pool_machines_max: POOL_MACHINES, ..Config::default() }.build()).await;
     let cold = Launcher::new(Config { pool_machines_max: 0, ..Config::default() }.build()).await;
     let [mut bare, mut pool_ready, mut pool_spoke, mut cold_ready, mut cold_spoke] =
         [const { Samples::new() }; 5];
@@ -104,7 +109,11 @@ async fn launches(floor: &Floor, rounds: usize) {
         cold.launch(&mut cold_ready, &mut cold_spoke).await;
     }
     println!("launch, {rounds} in turns");
-    println!("  bare machine, created, run to one exit, dropped  {:>8.0} µs (best {:.0})", bare.median(), bare.best());
+    println!(
+        "  bare machine, created, run to one exit, dropped  {:>8.0} µs (best {:.0})",
+        bare.median(),
+        bare.best()
+    );
     for (what, samples) in [
         ("pooled, until instantiated", &pool_ready),
         ("pooled, until its first line", &pool_spoke),
@@ -114,7 +123,7 @@ async fn launches(floor: &Floor, rounds: usize) {
         println!(
             "  {what:<48} {:>8.0} µs, {:.2} times the bare machine (best {:.0}, {:.2} times)",
             samples.median(),
-            samples.median() / bare.median(),
+            samples.ratio(&bare),
             samples.best(),
             samples.best() / bare.best()
         );
@@ -137,18 +146,18 @@ async fn work(node: &Node, executor: ExecutorKind, args: [&str; 2]) -> std::time
 async fn compute(rounds: usize) {
     let node = Node::new().await;
     println!("compute, {rounds} in turns");
-    for args in [["hash", "500000000"], ["primes", "30000000"]] {
+    for args in [["hash", "100000000"], ["primes", "200"], ["touch", "16"]] {
         let (mut inside, mut outside) = (Samples::new(), Samples::new());
         for _ in 0..rounds {
             outside.add(work(&node, ExecutorKind::Wasmtime, args).await);
             inside.add(work(&node, ExecutorKind::Microvm, args).await);
         }
         println!(
-            "  {:<8} in process {:>8.1} ms, in a micro-VM {:>8.1} ms: {:.3} times (best {:.3} times)",
+            "  {:<8} in process {:>8.1} ms, in a micro-VM {:>8.1} ms: {:.3} times (best against best {:.3} times)",
             args[0],
             outside.median() / 1e3,
             inside.median() / 1e3,
-            inside.median() / outside.median(),
+            inside.ratio(&outside),
             inside.best() / outside.best()
         );
     }
@@ -172,13 +181,13 @@ async fn calls(floor: &Floor, rounds: usize) {
     println!(
         "  kv.get from a micro-VM      {:>8.2} µs, {:.2} bare exits (best {:.2})",
         inside.median(),
-        inside.median() / exit.median(),
+        inside.ratio(&exit),
         inside.best() / exit.best()
     );
     println!(
         "  kv.get in process           {:>8.2} µs, 1/{:.1} of that",
         outside.median(),
-        inside.median() / outside.median()
+        inside.ratio(&outside)
     );
 }
 
@@ -193,7 +202,7 @@ async fn main() {
         launches(&floor, arguments.size("rounds", 101)).await;
     }
     if arguments.want("compute") {
-        compute(arguments.size("rounds", 5)).await;
+        compute(arguments.size("rounds", 31)).await;
     }
     if arguments.want("call") {
         calls(&floor, arguments.size("rounds", 31)).await;

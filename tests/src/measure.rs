@@ -68,6 +68,17 @@ impl Samples {
         micros(sorted[sorted.len() / 2])
     }
 
+    /// The median of the ratios of each to its counterpart, for things measured in turns.
+    ///
+    /// # Panics
+    /// There are no samples.
+    pub fn ratio(&self, to: &Self) -> f64 {
+        let mut ratios: Vec<f64> =
+            self.0.iter().zip(&to.0).map(|(one, other)| micros(*one) / micros(*other)).collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        ratios[ratios.len() / 2]
+    }
+
     /// The quickest, in microseconds: what neighbours on a shared machine disturbed least.
     ///
     /// # Panics
@@ -87,9 +98,9 @@ pub fn micros(time: Duration) -> f64 {
 pub struct Holdings {
     /// Memory in KiB; a page that is mapped several times counts once.
     pub memory_kib: u64,
-    /// What the kernel keeps to map memory: page tables of this process, and those of all of the machine's virtual
-    /// machines, in KiB.
-    pub tables_kib: u64,
+    /// What the kernel keeps for it in KiB: page tables of this process, and, of the whole system, its own memory,
+    /// the page tables of virtual machines and the maps of their memory among it. Others on the machine blur it.
+    pub kernel_kib: u64,
     /// Open files.
     pub files: usize,
     /// Threads.
@@ -102,12 +113,13 @@ impl Holdings {
     /// # Panics
     /// There is no `/proc`.
     pub fn now() -> Self {
-        // Secondary tables are those of KVM. An older kernel does not tell.
-        let virtual_machines = field("/proc/meminfo", "SecPageTables:").unwrap_or(0);
+        // The last are tables of KVM; an older kernel does not tell.
+        let system = ["VmallocUsed:", "SUnreclaim:", "SecPageTables:"]
+            .map(|name| field("/proc/meminfo", name).unwrap_or(0));
+        let own = field("/proc/self/status", "VmPTE:").expect("Linux tells about page tables");
         Self {
             memory_kib: field("/proc/self/smaps_rollup", "Pss:").expect("Linux tells about memory"),
-            tables_kib: virtual_machines
-                + field("/proc/self/status", "VmPTE:").expect("and about its tables"),
+            kernel_kib: own + system.iter().sum::<u64>(),
             files: fs::read_dir("/proc/self/fd").expect("and about open files").count(),
             threads: field("/proc/self/status", "Threads:").expect("and about threads"),
         }

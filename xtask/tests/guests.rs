@@ -56,6 +56,7 @@ const KEYVALUE: &[&str] = &["wasi:keyvalue/atomics@0.2.0-draft2", "wasi:keyvalue
 
 fn expected(guest: &str) -> &'static [&'static str] {
     match guest {
+        "bench" => &["wasi:keyvalue/store@0.2.0-draft2"],
         "counter" | "flaky" => KEYVALUE,
         "probe" => &[
             "wasi:config/store@0.2.0-rc.1",

@@ -1,8 +1,9 @@
 //! Does one thing many times over, between two lines of output: what the benchmarks take the time of.
 //!
 //! ```text
-//! wasmatrix run bench.wasm primes 20000000                # primes below that number, by a sieve
 //! wasmatrix run bench.wasm hash 100000000                 # a hash over that many bytes
+//! wasmatrix run bench.wasm primes 100                     # primes below a million, that many times over
+//! wasmatrix run bench.wasm touch 64                       # that many MiB written for the first time
 //! wasmatrix run --grant kv:read bench.wasm get 10000      # that many capability calls
 //! ```
 //!
@@ -18,20 +19,34 @@ mod bindings {
     wit_bindgen::generate!({ path: "../wit", world: "keyvalue", generate_all });
 }
 
-/// The sieve of Eratosthenes: memory, in strides.
-fn primes(below: usize) -> u64 {
-    let mut composite = vec![false; below];
+const WORKS: &str = "`hash`, `primes`, `touch` or `get`";
+
+/// The sieve of Eratosthenes over the same memory again and again: how many primes it found, all times together.
+fn primes(times: usize) -> u64 {
+    const BELOW: usize = 1_000_000;
+    let mut composite = vec![false; BELOW];
     let mut count = 0;
-    for number in 2..below {
-        if composite[number] {
-            continue;
-        }
-        count += 1;
-        for multiple in (number * number..below).step_by(number) {
-            composite[multiple] = true;
+    for _ in 0..times {
+        composite.fill(false);
+        for number in 2..BELOW {
+            if composite[number] {
+                continue;
+            }
+            count += 1;
+            for multiple in (number * number..BELOW).step_by(number) {
+                composite[multiple] = true;
+            }
         }
     }
     count
+}
+
+/// Writes to each page of that much memory that was never used before, in MiB; how many pages.
+fn touch(mebibytes: usize) -> u64 {
+    const PAGE: usize = 4096;
+    let mut memory = vec![0_u8; mebibytes << 20];
+    memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+    black_box(&memory).iter().step_by(PAGE).map(|byte| u64::from(*byte)).sum()
 }
 
 /// FNV-1a over a kilobyte again and again: arithmetic, one step after the other.
@@ -54,15 +69,16 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let work = args.next().unwrap_or_default();
     let Some(Ok(count)) = args.next().map(|count| count.parse::<usize>()) else {
-        eprintln!("bench: say `primes`, `hash` or `get`, and how many");
+        eprintln!("bench: say {WORKS}, and how many");
         return ExitCode::FAILURE;
     };
     println!("begun");
     let result = match work.as_str() {
         "primes" => Ok(primes(count)),
         "hash" => Ok(hash(count)),
+        "touch" => Ok(touch(count)),
         "get" => get(count).map_err(|problem| format!("{problem:?}")),
-        other => Err(format!("`{other}` is no work: say `primes`, `hash` or `get`")),
+        other => Err(format!("`{other}` is no work: say {WORKS}")),
     };
     match result {
         Ok(result) => {
