@@ -31,6 +31,11 @@ use crate::output::human::harmless;
 const INPUT_BYTES_MAX: usize = 64 << 10;
 /// Most lines of `wasi:logging` that wait for standard error; later ones are dropped and counted.
 const LOG_LINES_MAX: usize = 1024;
+/// Longest message of `wasi:logging`, in bytes; a longer one is cut and marked. A guest may send megabytes, and as many
+/// lines may wait as [`LOG_LINES_MAX`] says.
+const LOG_MESSAGE_BYTES_MAX: usize = 8 << 10;
+/// Longest context of one, in bytes.
+const LOG_CONTEXT_BYTES_MAX: usize = 256;
 /// Longest wait for those lines when the guest has ended.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
@@ -105,10 +110,7 @@ impl Console for Stdio {
 
     fn log(&self, level: LogLevel, context: &str, message: &str) {
         let dropped = self.lines_dropped.swap(0, Ordering::Relaxed);
-        let loss = if dropped > 0 { format!("[{dropped} log lines were dropped]\n") } else { String::new() };
-        let context = if context.is_empty() { String::new() } else { format!("{context}: ") };
-        let line = format!("{loss}[{level}] {}\n", harmless(&format!("{context}{message}")));
-        if self.lines.try_send(Said::Line(line)).is_err() {
+        if self.lines.try_send(Said::Line(line(dropped, level, context, message))).is_err() {
             self.lines_dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }
     }
@@ -116,6 +118,16 @@ impl Console for Stdio {
     fn terminals(&self) -> (bool, bool, bool) {
         (std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal())
     }
+}
+
+/// A call of `wasi:logging` as it stands on standard error, after word of those that were dropped before it.
+fn line(dropped: u64, level: LogLevel, context: &str, message: &str) -> String {
+    let loss = if dropped > 0 { format!("[{dropped} log lines were dropped]\n") } else { String::new() };
+    let context = &context[..context.floor_char_boundary(LOG_CONTEXT_BYTES_MAX)];
+    let separator = if context.is_empty() { "" } else { ": " };
+    let shown = &message[..message.floor_char_boundary(LOG_MESSAGE_BYTES_MAX)];
+    let mark = if shown.len() < message.len() { " …[cut]" } else { "" };
+    format!("{loss}[{level}] {}{mark}\n", harmless(&format!("{context}{separator}{shown}")))
 }
 
 async fn pass(output: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), Closed> {
@@ -182,5 +194,19 @@ impl Reader {
         };
         thread::Builder::new().name("stdin".to_owned()).spawn(work).ok()?;
         Some(Self { demands, chunks, asked: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_is_short_whatever_the_guest_sends() {
+        assert_eq!(line(0, LogLevel::Info, "", "hello"), "[info] hello\n");
+        assert_eq!(line(3, LogLevel::Warn, "db", "slow"), "[3 log lines were dropped]\n[warn] db: slow\n");
+        let long = line(0, LogLevel::Error, &"\u{e4}".repeat(1 << 20), &"x".repeat(16 << 20));
+        assert!(long.ends_with("xx …[cut]\n"), "the cut shows");
+        assert!(long.len() < LOG_MESSAGE_BYTES_MAX + LOG_CONTEXT_BYTES_MAX + 64, "{}", long.len());
     }
 }
