@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     examples,
+    kvm_amd::KvmAmd,
     tidy::Tree,
     tools::{self, COMPONENT},
     workspace::{self, cargo, cargo_command, execute, guests_target},
@@ -31,6 +32,7 @@ const STEPS: &[Step] = &[
     ("documentation", documentation),
     ("licences, sources, owners", deny),
     ("advisories", advisories),
+    ("micro-VM on kvm-amd", kvm_amd),
 ];
 
 /// Takes every step, and stops at the first that fails, with its name.
@@ -170,6 +172,15 @@ fn advisories() -> Result<Done> {
             ["deny", "--locked", "--manifest-path", manifest, "check", "--disable-fetch", "advisories"];
         cargo(&offline, NOTHING_MORE)?;
     }
+    Ok(Done::Passed)
+}
+
+/// The micro-VM where this machine's own KVM, which the tests use, may not be what users have.
+fn kvm_amd() -> Result<Done> {
+    if !KvmAmd::is_possible()? {
+        return Ok(Done::Skipped { why: "it needs Debian's qemu-system-x86 and busybox-static, on x86-64" });
+    }
+    KvmAmd::default().run()?;
     Ok(Done::Passed)
 }
 

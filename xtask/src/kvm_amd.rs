@@ -38,11 +38,16 @@ const HOSTILE_RUNS: (&str, &str) = ("WASMATRIX_HOSTILE_RUNS", "10");
 /// What the emulated machine's init writes before a suite's name and exit status.
 const ENDED: &str = "kvm-amd: ended: ";
 
+/// Whether what is built here can run there.
+const HOST: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+/// Several times what the usual choice takes.
+const LIMIT_SECONDS: u64 = 1200;
+
 /// `cargo xtask kvm-amd`
 #[derive(Debug, Args)]
 pub struct KvmAmd {
     /// Give up after this time
-    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    #[arg(long, value_name = "SECONDS", default_value_t = LIMIT_SECONDS)]
     limit: u64,
     /// Every test, the slow ones too (allow an hour: --limit 3600)
     #[arg(long, conflicts_with = "arguments")]
@@ -52,14 +57,29 @@ pub struct KvmAmd {
     arguments: Vec<String>,
 }
 
+impl Default for KvmAmd {
+    /// The usual choice of tests.
+    fn default() -> Self {
+        Self { limit: LIMIT_SECONDS, all: false, arguments: Vec::new() }
+    }
+}
+
 impl KvmAmd {
+    /// Whether this machine has what [`KvmAmd::run`] needs, or may get it, the network permitting.
+    ///
+    /// # Errors
+    /// `/proc` can't be read.
+    pub fn is_possible() -> Result<bool> {
+        Ok(HOST && needs::are_obtainable()?)
+    }
+
     /// Builds the tests, boots the emulated machine with them and repeats its console, each line with its time.
     ///
     /// # Errors
     /// A test fails, no test was chosen, the time is over, or something that this needs is missing; the message says
     /// what to do.
     pub fn run(&self) -> Result<()> {
-        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        if !HOST {
             bail!(
                 "the tests are built for the machine that this runs on, and it has to be x86-64 with Linux"
             );
@@ -132,19 +152,21 @@ fn init(suites: &[Suite], hostile_runs: &str) -> String {
     for module in MODULES {
         script.push_str(&format!("/bin/busybox insmod /{module}.ko\n"));
     }
-    for suite in suites {
-        let name = shell_word(&format!("/suites/{}", suite.name));
-        let arguments: Vec<String> = suite.arguments.iter().map(|word| shell_word(word)).collect();
-        // The empty line keeps the mark at the start of its own, whatever came before.
-        script.push_str(&format!(
-            "echo; echo 'kvm-amd: {}'\n{name} --test-threads=1 --color=never {}\necho; echo \"{ENDED}{} $?\"\n",
-            suite.name,
-            arguments.join(" "),
-            suite.name,
-        ));
-    }
+    script.extend(suites.iter().map(lines));
     script.push_str("/bin/busybox poweroff -f\n");
     script
+}
+
+/// The lines that run a suite. An empty one keeps each mark at the start of its own, whatever came before.
+fn lines(suite: &Suite) -> String {
+    let (name, program) = (suite.name, shell_word(&format!("/suites/{}", suite.name)));
+    let arguments: Vec<String> = suite.arguments.iter().map(|word| shell_word(word)).collect();
+    format!(
+        "echo; echo 'kvm-amd: {name}'\n\
+         {program} --test-threads=1 --color=never {}\n\
+         status=$?; echo; echo \"{ENDED}{name} $status\"\n",
+        arguments.join(" "),
+    )
 }
 
 /// A word that a shell takes as it is.
@@ -204,6 +226,15 @@ mod tests {
         let failed = endings.verdict(&suites).unwrap_err().to_string();
         assert!(failed.contains("two failed") && failed.contains("101"), "{failed}");
         assert!(endings.verdict(&suites[..1]).is_ok());
+    }
+
+    #[test]
+    fn the_script_tells_the_status_of_the_suite() {
+        // The suite is not there, on a host, and that has a status of its own.
+        let output = std::process::Command::new("sh").args(["-c", &lines(&suite("one"))]).output().unwrap();
+        let mut endings = Endings::default();
+        String::from_utf8(output.stdout).unwrap().lines().for_each(|line| endings.hear(line));
+        assert_eq!(endings, Endings(vec![("one".to_owned(), 127)]));
     }
 
     #[test]

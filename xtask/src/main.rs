@@ -34,7 +34,7 @@ enum Chore {
     /// Check everything that must hold before a change is taken; what CI runs
     #[command(
         after_help = "Runs, and stops at the first that fails: formatting, clippy, the guests, the tests \
-                            (tidy among them), documentation, licences and advisories.\nA step whose tool is \
+                            (tidy among them), documentation, licences and advisories, the micro-VM on kvm-amd.\nA step whose tool is \
                             optional and not installed is skipped and says so."
     )]
     Ci,

@@ -56,6 +56,15 @@ pub fn programs() -> Result<Programs> {
     Ok(Programs { qemu: program(QEMU)?, busybox: program(BUSYBOX)?, setpriv: program(SETPRIV)? })
 }
 
+/// Whether [`programs`] and [`Cache::kernel`] would find or get what they look for, the network permitting.
+///
+/// # Errors
+/// `/proc` can't be read.
+pub fn are_obtainable() -> Result<bool> {
+    let present = [QEMU, BUSYBOX, SETPRIV].into_iter().all(|(program, _)| tools::find(program).is_some());
+    Ok(tools::find("apt-get").is_some() && (present || may_install()?))
+}
+
 /// Only where nobody's machine is changed behind their back.
 fn may_install() -> Result<bool> {
     let root = fs::metadata("/proc/self").context("can't read /proc/self")?.uid() == 0;
