@@ -143,10 +143,11 @@ async fn work(node: &Node, executor: ExecutorKind, args: [&str; 2]) -> std::time
     time
 }
 
+/// Short and many: some of both kinds are undisturbed then, and the best of each can be compared on a busy machine.
 async fn compute(rounds: usize) {
     let node = Node::new().await;
     println!("compute, {rounds} in turns");
-    for args in [["hash", "100000000"], ["primes", "200"], ["touch", "16"]] {
+    for args in [["hash", "10000000"], ["primes", "4"], ["touch", "4"]] {
         let (mut inside, mut outside) = (Samples::new(), Samples::new());
         for _ in 0..rounds {
             outside.add(work(&node, ExecutorKind::Wasmtime, args).await);
@@ -202,7 +203,7 @@ async fn main() {
         launches(&floor, arguments.size("rounds", 101)).await;
     }
     if arguments.want("compute") {
-        compute(arguments.size("rounds", 31)).await;
+        compute(arguments.size("rounds", 101)).await;
     }
     if arguments.want("call") {
         calls(&floor, arguments.size("rounds", 31)).await;
