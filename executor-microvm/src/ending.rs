@@ -1,11 +1,10 @@
 //! How a machine's end is told, in the words of the model.
 
+use wasmatrix_artifact::names;
 use wasmatrix_executor_api::{Error, ErrorKind};
 use wasmatrix_microvm_abi::{End, StackFrame, engine::BACKTRACE_FRAMES_MAX};
 use wasmatrix_model::{ErrorCode, ExitCause, Frame, LimitKind};
 
-/// Longest name of a function or module, in bytes; mangled generics can be huge.
-const NAME_BYTES_MAX: usize = 512;
 /// Longest text of a trap or another message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
@@ -62,20 +61,10 @@ pub(crate) fn not_started(cause: ExitCause) -> Error {
 
 fn frame(frame: StackFrame) -> Frame {
     let function = match frame.function {
-        Some(name) => cut(demangle(&name), NAME_BYTES_MAX),
+        Some(name) => names::function(&name),
         None => format!("func[{}]", frame.index),
     };
-    Frame { module: frame.module.map(|name| cut(name, NAME_BYTES_MAX)), function, offset: frame.offset }
-}
-
-/// The name as its programmer wrote it, for Rust and C++; any other as it is.
-fn demangle(name: &str) -> String {
-    if let Ok(rust) = rustc_demangle::try_demangle(name) {
-        return format!("{rust:#}");
-    }
-    // A hostile name must not cost more than its length.
-    let symbol = (name.len() <= NAME_BYTES_MAX).then(|| cpp_demangle::Symbol::new(name).ok()).flatten();
-    symbol.and_then(|symbol| symbol.demangle().ok()).unwrap_or_else(|| name.to_owned())
+    Frame { module: frame.module.map(names::cut), function, offset: frame.offset }
 }
 
 fn cut(mut text: String, bytes_max: usize) -> String {
@@ -100,7 +89,7 @@ mod tests {
         };
         assert!(trap.len() <= MESSAGE_BYTES_MAX && backtrace.len() == 64);
         assert_eq!(backtrace[0].function, "func[7]");
-        assert!(backtrace[0].module.as_ref().unwrap().len() <= NAME_BYTES_MAX);
+        assert!(backtrace[0].module.as_ref().unwrap().len() <= names::NAME_BYTES_MAX);
     }
 
     #[test]

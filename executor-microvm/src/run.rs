@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until},
 };
 use wasmatrix_executor_api::{Error, ErrorKind, Instance, Launch, Meter};
 use wasmatrix_microvm_abi::{Request, Response};
@@ -132,7 +132,7 @@ impl Control {
         // A deadline beyond the clock's end is none.
         let deadline = wall_time_max.and_then(|allowed| Some((begun.checked_add(allowed)?, allowed)));
         let mut orders = self.orders.subscribe();
-        let mut ticks = interval(tick);
+        let mut ticks = interval_at(Instant::now() + tick, tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let too_long = async {
             match deadline {
@@ -159,6 +159,7 @@ impl Control {
                         return;
                     }
                     if stop_at.is_some() && ticks.period() > TICK {
+                        // The first tick comes at once: who is to stop is told so now.
                         ticks = interval(TICK);
                     }
                 }

@@ -1,8 +1,6 @@
 //! How a guest's end is told: from wasmtime's error to an [`ExitCause`].
 
-use std::fmt;
-
-use cpp_demangle::DemangleOptions;
+use wasmatrix_artifact::names;
 use wasmatrix_model::{ExitCause, Frame};
 use wasmtime::{
     FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace, WasmtimeBug, component::ResourceTableError,
@@ -13,8 +11,6 @@ use crate::limits::{LimitReached, Limiter};
 
 /// Frames kept of a backtrace.
 const FRAMES_MAX: usize = 64;
-/// Longest name of a function or module, in bytes; mangled generics can be huge.
-const NAME_BYTES_MAX: usize = 512;
 
 /// Ends a guest that was asked to stop, from inside.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -77,57 +73,10 @@ fn backtrace(error: &wasmtime::Error) -> Vec<Frame> {
 
 fn frame(frame: &FrameInfo) -> Frame {
     Frame {
-        module: frame.module().name().map(|name| cut(name.to_owned())),
-        function: frame
-            .func_name()
-            .map_or_else(|| format!("func[{}]", frame.func_index()), |name| cut(demangle(name))),
+        module: frame.module().name().map(|name| names::cut(name.to_owned())),
+        function: frame.func_name().map_or_else(|| format!("func[{}]", frame.func_index()), names::function),
         offset: frame.module_offset().map(|offset| offset as u64),
     }
-}
-
-/// The name as its programmer wrote it, for Rust and C++; any other as it is.
-fn demangle(name: &str) -> String {
-    if let Ok(rust) = rustc_demangle::try_demangle(name) {
-        return format!("{rust:#}");
-    }
-    cpp(name).unwrap_or_else(|| name.to_owned())
-}
-
-/// The name as C++ has it, or a little more of its beginning than is shown. A hostile name is short and doubles with
-/// each reference back, into gigabytes, so it is not written to its end.
-fn cpp(name: &str) -> Option<String> {
-    let symbol = (name.len() <= NAME_BYTES_MAX).then(|| cpp_demangle::Symbol::new(name).ok()).flatten()?;
-    let mut beginning = Beginning::default();
-    let written = symbol.structured_demangle(&mut beginning, &DemangleOptions::default());
-    (written.is_ok() || beginning.is_over()).then_some(beginning.0)
-}
-
-/// Takes the beginning of a name and then stops whoever writes it.
-#[derive(Default)]
-struct Beginning(String);
-
-impl Beginning {
-    const fn is_over(&self) -> bool {
-        self.0.len() > NAME_BYTES_MAX
-    }
-}
-
-impl fmt::Write for Beginning {
-    fn write_str(&mut self, piece: &str) -> fmt::Result {
-        if self.is_over() {
-            return Err(fmt::Error);
-        }
-        self.0.push_str(piece);
-        Ok(())
-    }
-}
-
-fn cut(mut name: String) -> String {
-    if name.len() > NAME_BYTES_MAX {
-        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX - '…'.len_utf8()));
-        name.push('…');
-    }
-    name
 }
 
 #[cfg(test)]
@@ -141,35 +90,6 @@ mod tests {
 
     fn limiter() -> Limiter {
         Limiter::new(&Limits { memory_bytes_max: 100, ..Limits::default() }, Arc::default())
-    }
-
-    #[test]
-    fn names_are_read_back() {
-        assert_eq!(demangle("_ZN4core9panicking5panic17h0123456789abcdefE"), "core::panicking::panic");
-        assert_eq!(demangle("_ZN3foo3barEi"), "foo::bar(int)");
-        assert_eq!(demangle("plain_c"), "plain_c");
-        assert_eq!(cut("é".repeat(400)).len(), 511);
-    }
-
-    /// A name that doubles with each level: `f(A<int, int>, A<A<int, int>, A<int, int>>, …)`.
-    fn doubling(levels: u32) -> String {
-        let digit = |number: u32| char::from_digit(number, 36).map(|digit| digit.to_ascii_uppercase());
-        let mut name = "_Z1f1AIiiE".to_owned();
-        for level in 0..levels {
-            let last = digit(level).unwrap();
-            name.push_str(&format!("S_IS{last}_S{last}_E"));
-        }
-        name
-    }
-
-    #[test]
-    fn a_short_name_does_not_become_gigabytes() {
-        assert_eq!(demangle(&doubling(1)), "f(A<int, int>, A<A<int, int>, A<int, int> >)");
-        // Written out, this one has gigabytes before the demangler gives up.
-        let name = doubling(36);
-        assert!(name.len() < NAME_BYTES_MAX);
-        let told = cut(demangle(&name));
-        assert!(told.starts_with("f(A<int, int>, A<") && told.len() <= NAME_BYTES_MAX, "{told}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ async fn a_guest_that_does_not_fit_is_not_started() {
 
 #[tokio::test]
 async fn who_spins_is_ended_by_the_wall_time() {
-    let limits = Limits { wall_time_max: Some(Duration::from_millis(100)), ..Limits::default() };
+    let limits = Limits { wall_time_max: Some(Duration::from_secs(1)), ..Limits::default() };
     for outcome in on_each("spin", &[], limits).await {
         assert_eq!(exceeded(&outcome), Some(LimitKind::WallTime), "{:?}", outcome.cause);
     }
@@ -64,7 +64,7 @@ async fn who_spins_is_ended_by_the_wall_time() {
 
 #[tokio::test]
 async fn who_sleeps_is_ended_by_the_wall_time() {
-    let limits = Limits { wall_time_max: Some(Duration::from_millis(100)), ..Limits::default() };
+    let limits = Limits { wall_time_max: Some(Duration::from_secs(1)), ..Limits::default() };
     for outcome in on_each("probe", &["out before", "sleep 3600000"], limits).await {
         assert_eq!(exceeded(&outcome), Some(LimitKind::WallTime), "{:?}", outcome.cause);
         assert_eq!(outcome.stdout, "before\n");

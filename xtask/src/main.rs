@@ -46,7 +46,7 @@ enum Chore {
         after_help = "Example:\n  cargo xtask bench -- start     only benchmarks with `start` in their name"
     )]
     Bench {
-        /// Handed on to criterion
+        /// Handed on to the benchmarks: which parts, and sizes such as rounds=N
         #[arg(last = true)]
         arguments: Vec<String>,
     },

@@ -18,6 +18,7 @@ use wasmparser::{Validator, WasmFeatures};
 
 mod adapt;
 mod module;
+pub mod names;
 pub mod offered;
 mod rewrite;
 mod sniff;
