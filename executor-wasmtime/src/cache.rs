@@ -1,237 +1,108 @@
 //! Compiled components on disk, so that a restarted node need not compile again.
 //!
 //! ```text
-//!  DIR/                       0700, ours
-//!    key                      0600, 32 random bytes of this node
-//!    DIGEST-ENGINE.cwasm      HMAC-SHA256 (32 bytes), compiled component
+//!  store: Component ──serialize──► code ──► wasmatrix-code-cache, under a name that is only this module's
+//!  load:  Component ◄─deserialize── code ◄── wasmatrix-code-cache, which proves that it was stored so
 //! ```
 //!
-//! Compiled code is trusted by whoever loads it, so nothing is loaded that this node did not write itself: the code
-//! and the entry's name are authenticated with the node's key. An entry that does not prove itself (cut off, changed,
-//! renamed, of another node) is deleted and made again. A directory that others can write to is not used at all;
-//! everything then works without a cache.
+//! The one unsafe call of this crate is here: taking compiled code for what it says it is.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use hmac::{Hmac, KeyInit, Mac};
-use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
-use sha2::Sha256;
-use tempfile::NamedTempFile;
+use wasmatrix_code_cache::{Cache as CodeCache, engine_name};
 use wasmatrix_model::Digest;
 use wasmtime::{Engine, component::Component};
 
-mod engine_hash;
-mod load;
+/// Changes whenever our own part in making compiled code does: which adapter, how it is applied. The other executor
+/// has another, so that neither takes the other's code.
+const RECIPE: &str = concat!("recipe 1, ", env!("CARGO_PKG_VERSION"));
 
-const KEY_FILE: &str = "key";
-const KEY_BYTES: usize = 32;
-const MAC_BYTES: usize = 32;
-const SUFFIX: &str = ".cwasm";
-
-/// The directory, proven to be ours.
+/// Components compiled for one engine.
 pub(crate) struct Cache {
-    dir: PathBuf,
-    key: [u8; KEY_BYTES],
-    /// What entries must have been compiled for.
-    engine: String,
-    bytes_max: u64,
-}
-
-/// Why the directory can't be used.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error("it is not a directory")]
-    NotADirectory,
-    #[error("it belongs to user {0} and not to the one that runs this process; take another directory")]
-    NotOurs(u32),
-    #[error("others may write to it (mode {0:o}); make it 0700")]
-    Shared(u32),
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    engine: Engine,
+    code: CodeCache,
 }
 
 impl Cache {
     /// Opens the directory, making it if need be. `None`: it can't be used, which is logged.
     pub(crate) fn open(dir: &Path, bytes_max: u64, engine: &Engine) -> Option<Self> {
-        match Self::try_open(dir, bytes_max, engine) {
-            Ok(cache) => Some(cache),
-            Err(error) => {
-                tracing::warn!(
-                    dir = %dir.display(),
-                    %error,
-                    "the cache directory can't be used; every start of this node compiles anew"
-                );
-                None
-            }
-        }
+        let name = engine_name(RECIPE, &engine.precompile_compatibility_hash());
+        let code = CodeCache::open(dir, bytes_max, name)?;
+        Some(Self { engine: engine.clone(), code })
     }
 
-    fn try_open(dir: &Path, bytes_max: u64, engine: &Engine) -> Result<Self, Unusable> {
-        if !dir.exists() {
-            let mut builder = fs::DirBuilder::new();
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.recursive(true).create(dir)?;
-        }
-        let metadata = fs::symlink_metadata(dir)?;
-        if !metadata.is_dir() {
-            return Err(Unusable::NotADirectory);
-        }
-        let me = rustix::process::geteuid().as_raw();
-        if metadata.uid() != me {
-            return Err(Unusable::NotOurs(metadata.uid()));
-        }
-        if metadata.mode() & 0o022 != 0 {
-            return Err(Unusable::Shared(metadata.mode() & 0o777));
-        }
-        Ok(Self { key: node_key(dir, me)?, dir: dir.into(), engine: engine_hash::hex(engine), bytes_max })
-    }
-
-    /// The compiled component, if there is one that proves itself.
-    pub(crate) fn load(&self, engine: &Engine, digest: Digest) -> Option<Component> {
-        let path = self.path(digest);
-        match self.try_load(engine, digest, &path) {
+    /// The compiled component, if there is one that proves itself and that the engine takes.
+    pub(crate) fn load(&self, digest: Digest) -> Option<Component> {
+        let code = self.code.load(digest)?;
+        match deserialize(&self.engine, &code) {
             Ok(component) => Some(component),
-            Err(Rejected::Absent) => None,
-            Err(rejected) => {
-                tracing::warn!(path = %path.display(), error = %rejected, "a cache entry is not used and deleted");
-                let _ = fs::remove_file(&path);
+            Err(error) => {
+                self.code.discard(digest, &format_args!("this engine does not take it: {error:#}"));
                 None
             }
         }
-    }
-
-    fn try_load(&self, engine: &Engine, digest: Digest, path: &Path) -> Result<Component, Rejected> {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Rejected::Absent),
-            Err(error) => return Err(error.into()),
-        };
-        if file.metadata()?.len() > self.bytes_max {
-            return Err(Rejected::Unproven);
-        }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let (mac, code) = bytes.split_at_checked(MAC_BYTES).ok_or(Rejected::Unproven)?;
-        self.mac(digest, code).verify_slice(mac).map_err(|_| Rejected::Unproven)?;
-        // Makes it the last to be evicted. If that fails, it is only evicted sooner.
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let unchanged = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let _ = futimens(&file, &Timestamps { last_access: unchanged, last_modification: now });
-        load::deserialize(engine, code).map_err(|error| Rejected::Foreign(format!("{error:#}")))
     }
 
     /// Keeps a compiled component. A failure is logged and costs only a compilation later.
     pub(crate) fn store(&self, digest: Digest, component: &Component) {
-        let stored = component.serialize().map_err(|error| io::Error::other(format!("{error:#}")));
-        let stored = stored.and_then(|code| self.write(digest, &code)).and_then(|()| self.evict());
-        if let Err(error) = stored {
-            tracing::warn!(dir = %self.dir.display(), %error, "compiled code could not be kept");
-        }
-    }
-
-    fn write(&self, digest: Digest, code: &[u8]) -> io::Result<()> {
-        if code.len() as u64 > self.bytes_max {
-            return Ok(());
-        }
-        let mut file = NamedTempFile::new_in(&self.dir)?;
-        file.write_all(&self.mac(digest, code).finalize().into_bytes())?;
-        file.write_all(code)?;
-        file.as_file().sync_all()?;
-        file.persist(self.path(digest))?;
-        Ok(())
-    }
-
-    /// Deletes the entries that were not used for the longest, until the rest fits.
-    fn evict(&self) -> io::Result<()> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            if metadata.is_file() && entry.file_name().to_string_lossy().ends_with(SUFFIX) {
-                entries.push((metadata.mtime(), metadata.mtime_nsec(), metadata.len(), entry.path()));
+        match component.serialize() {
+            Ok(code) => self.code.store(digest, &code),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "compiled code could not be kept");
             }
         }
-        entries.sort();
-        let mut total: u64 = entries.iter().map(|(_, _, bytes, _)| bytes).sum();
-        for (_, _, bytes, path) in entries {
-            if total <= self.bytes_max {
-                break;
-            }
-            fs::remove_file(path)?;
-            total -= bytes;
-        }
-        Ok(())
-    }
-
-    fn path(&self, digest: Digest) -> PathBuf {
-        self.dir.join(format!("{}-{}{SUFFIX}", digest.hex(), self.engine))
-    }
-
-    /// Over the entry's name too, so that one can't stand in for another.
-    fn mac(&self, digest: Digest, code: &[u8]) -> Hmac<Sha256> {
-        let mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
-        mac.chain_update(digest.hex()).chain_update(&self.engine).chain_update(code)
     }
 }
 
-/// Why an entry is not used.
-#[derive(Debug, thiserror::Error)]
-enum Rejected {
-    #[error("there is none")]
-    Absent,
-    #[error("it was not written by this node, or changed since")]
-    Unproven,
-    #[error("this engine does not take it: {0}")]
-    Foreign(String),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-/// The node's key, made at first use. One that others could have read is thrown away, and with it all entries.
-fn node_key(dir: &Path, me: u32) -> io::Result<[u8; KEY_BYTES]> {
-    let path = dir.join(KEY_FILE);
-    if let Some(key) = read_key(&path, me)? {
-        return Ok(key);
-    }
-    let mut key = [0_u8; KEY_BYTES];
-    rand::fill(&mut key);
-    // Temporary files are made 0600.
-    let mut file = NamedTempFile::new_in(dir)?;
-    file.write_all(&key)?;
-    file.as_file().sync_all()?;
-    match file.persist_noclobber(&path) {
-        Ok(_) => Ok(key),
-        // Another process of ours was quicker, or the one that is there is no good.
-        Err(error) => match read_key(&path, me)? {
-            Some(theirs) => Ok(theirs),
-            None => {
-                tracing::warn!(path = %path.display(), "the cache's key could be known to others and is replaced");
-                error.file.persist(&path)?;
-                Ok(key)
-            }
-        },
-    }
-}
-
-fn read_key(path: &Path, me: u32) -> io::Result<Option<[u8; KEY_BYTES]>> {
-    let mut options = File::options();
-    options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-    let file = match options.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    let private = metadata.uid() == me && metadata.permissions().mode() & 0o077 == 0;
-    let mut bytes = Vec::new();
-    file.take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(<[u8; KEY_BYTES]>::try_from(bytes).ok().filter(|_| private))
+/// Maps compiled code, which must be what [`Component::serialize`] gave.
+///
+/// Only for [`Cache::load`], where the node's key has proven that [`Cache::store`] wrote these very bytes.
+#[expect(
+    unsafe_code,
+    reason = "wasmtime can't check compiled code, so loading it is unsafe whatever the caller does"
+)]
+fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `deserialize` asks that the bytes be the unchanged output of `Component::serialize`. The caller has them
+    // from `CodeCache::load`, which has checked an HMAC over them and the engine's name, under a key that only this
+    // user can read. Under that name, which has our recipe in it, nothing is stored but what `Cache::store`
+    // serialized. They are in memory of ours, so no file can change under the call. That they were made for this
+    // engine, wasmtime checks itself.
+    unsafe { Component::deserialize(engine, code) }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::engine;
+
+    fn component(engine: &Engine) -> Component {
+        let bytes = wat::parse_str(r#"(component (core module (func (export "f"))))"#).unwrap();
+        Component::new(engine, bytes).unwrap()
+    }
+
+    #[test]
+    fn what_was_stored_is_loaded_by_the_next_process_too() {
+        let (dir, engine) = (TempDir::new().unwrap(), engine::build(1).unwrap());
+        let digest = Digest::of(b"a");
+        Cache::open(dir.path(), 1 << 30, &engine).unwrap().store(digest, &component(&engine));
+        // The way of allocating differs, which is no part of an engine's name.
+        let next = Cache::open(dir.path(), 1 << 30, &engine::build(2).unwrap()).unwrap();
+        assert!(next.load(digest).is_some());
+        assert!(next.load(Digest::of(b"b")).is_none());
+    }
+
+    #[test]
+    fn code_that_the_engine_does_not_take_is_deleted_and_made_again() {
+        let (dir, engine) = (TempDir::new().unwrap(), engine::build(1).unwrap());
+        let digest = Digest::of(b"a");
+        let cache = Cache::open(dir.path(), 1 << 30, &engine).unwrap();
+        // Proven to be ours and yet of an engine with other knobs, as if the name had failed to tell them apart.
+        cache.store(digest, &component(&Engine::default()));
+        assert!(cache.load(digest).is_none());
+        assert!(cache.code.load(digest).is_none(), "it is gone");
+        cache.store(digest, &component(&engine));
+        assert!(cache.load(digest).is_some());
+    }
+}

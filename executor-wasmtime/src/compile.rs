@@ -163,7 +163,7 @@ impl Workshop {
         if Digest::of(&artifact.bytes) != artifact.digest {
             return Err(fault("the artifact does not have the digest it was given with"));
         }
-        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, artifact.digest));
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(artifact.digest));
         let component = match cached {
             Some(component) => component,
             None => self.compile(form, artifact)?,

@@ -6,6 +6,8 @@
 //!    DIGEST-ENGINE.cwasm      HMAC-SHA256 (32 bytes), compiled code
 //! ```
 //!
+//! Executors may share a directory: each has entries of its own engine's name, and all count against the bound.
+//!
 //! Compiled code is trusted by whoever loads it, so nothing is loaded that this node did not write itself: the code
 //! and the entry's name are authenticated with the node's key. An entry that does not prove itself (cut off, changed,
 //! renamed, of another node) is deleted and made again. A directory that others can write to is not used at all;
@@ -14,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
@@ -36,7 +39,6 @@ const MAC_BYTES: usize = 32;
 const SUFFIX: &str = ".cwasm";
 
 /// The directory, proven to be ours.
-#[derive(Debug)]
 pub struct Cache {
     dir: PathBuf,
     key: [u8; KEY_BYTES],
@@ -102,11 +104,15 @@ impl Cache {
             Ok(code) => Some(code),
             Err(Rejected::Absent) => None,
             Err(rejected) => {
-                tracing::warn!(path = %path.display(), error = %rejected, "a cache entry is not used and deleted");
-                let _ = fs::remove_file(&path);
+                reject(&path, &rejected);
                 None
             }
         }
+    }
+
+    /// Deletes an entry that was loaded and turned out to be of no use, which is logged with the reason.
+    pub fn discard(&self, digest: Digest, reason: &dyn fmt::Display) {
+        reject(&self.path(digest), reason);
     }
 
     fn try_load(&self, digest: Digest, path: &Path) -> Result<Vec<u8>, Rejected> {
@@ -154,7 +160,7 @@ impl Cache {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let Some(metadata) = unless_gone(entry.metadata())? else { continue };
             if metadata.is_file() && entry.file_name().to_string_lossy().ends_with(SUFFIX) {
                 entries.push((metadata.mtime(), metadata.mtime_nsec(), metadata.len(), entry.path()));
             }
@@ -165,7 +171,7 @@ impl Cache {
             if total <= self.bytes_max {
                 break;
             }
-            fs::remove_file(path)?;
+            unless_gone(fs::remove_file(path))?;
             total -= bytes;
         }
         Ok(())
@@ -179,6 +185,27 @@ impl Cache {
     fn mac(&self, digest: Digest, code: &[u8]) -> Hmac<Sha256> {
         let mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         mac.chain_update(digest.hex()).chain_update(&self.engine).chain_update(code)
+    }
+}
+
+impl fmt::Debug for Cache {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("dir", &self.dir).field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+fn reject(path: &Path, reason: &dyn fmt::Display) {
+    tracing::warn!(path = %path.display(), error = %reason, "a cache entry is not used and deleted");
+    let _ = fs::remove_file(path);
+}
+
+/// `None` for a file that is no longer there: another executor evicts, or has given its new entry the final name.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
+
 const ANYTHING: u64 = 1 << 30;
 const CODE: &[u8] = &[0xc0; 1000];
 
@@ -153,4 +154,41 @@ fn engines_have_names_of_their_own() {
     fixture.stored();
     let other = Cache::open(fixture.dir.path(), ANYTHING, names[0].clone()).unwrap();
     assert!(other.load(digest("a")).is_none());
+}
+
+#[test]
+fn executors_that_share_a_directory_keep_code_for_the_same_artifact_side_by_side() {
+    let fixture = fixture();
+    let (ours, _) = fixture.stored();
+    let one = fs::metadata(ours.path(digest("a"))).unwrap().len();
+    let theirs =
+        Cache::open(fixture.dir.path(), 2 * one, engine_name("another executor", &"an engine")).unwrap();
+    theirs.store(digest("a"), b"other code");
+    assert_eq!(ours.load(digest("a")).as_deref(), Some(CODE));
+    assert_eq!(theirs.load(digest("a")).as_deref(), Some(b"other code".as_slice()));
+
+    fs::rename(theirs.path(digest("a")), ours.path(digest("a"))).unwrap();
+    assert!(ours.load(digest("a")).is_none(), "one executor's code can't stand in for another's");
+
+    ours.store(digest("a"), CODE);
+    theirs.store(digest("b"), CODE);
+    theirs.store(digest("c"), CODE);
+    assert_eq!(fixture.entries(), 2, "the bound is for all of them together");
+}
+
+#[test]
+fn what_its_owner_has_no_use_for_is_deleted() {
+    let fixture = fixture();
+    let (cache, path) = fixture.stored();
+    cache.discard(digest("a"), &"of no use");
+    assert!(!path.exists());
+    cache.discard(digest("a"), &"of no use");
+    assert!(cache.load(digest("a")).is_none());
+}
+
+#[test]
+fn the_key_is_not_shown() {
+    let fixture = fixture();
+    let (cache, _) = fixture.stored();
+    assert!(!format!("{cache:?}").contains(&format!("{:?}", cache.key)));
 }
