@@ -138,7 +138,8 @@ fn has_doc_test(source: &str) -> bool {
 fn documentation() -> Result<Done> {
     let mut doc = cargo_command();
     doc.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
-    execute(doc.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    // These pages are for who builds the project, so a module's head may lead to its private rooms.
+    execute(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))?;
     Ok(Done::Passed)
 }
 
