@@ -10,6 +10,7 @@
 //! | [`executor`] | the two traits and what passes through them |
 //! | [`call`] | what a guest can ask for, what each call needs, what comes back |
 //! | [`console`] | standard input, output, error and the log |
+//! | [`share`] | how much of a processor one run may have |
 //! | [`error`] | why something could not be prepared or launched |
 
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod call;
 pub mod console;
 pub mod error;
 pub mod executor;
+pub mod share;
 
 pub use call::{
     Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply, KvCall, KvReply,
@@ -26,3 +28,4 @@ pub use call::{
 pub use console::{Closed, Console, Output};
 pub use error::{Error, ErrorKind};
 pub use executor::{Artifact, Capacity, Executor, Instance, Launch, Meter, Prepared, RunUsage};
+pub use share::Share;

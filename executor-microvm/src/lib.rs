@@ -36,7 +36,6 @@ mod pool;
 mod probe;
 mod run;
 mod serve;
-mod share;
 #[expect(unsafe_code, reason = "KVM: memory lent to a machine, signals to its thread")]
 mod sys;
 

@@ -20,7 +20,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until},
 };
-use wasmatrix_executor_api::{Error, ErrorKind, Instance, Launch, Meter};
+use wasmatrix_executor_api::{Error, ErrorKind, Instance, Launch, Meter, Share};
 use wasmatrix_microvm_abi::{Request, Response};
 use wasmatrix_model::{ExitCause, LimitKind};
 
@@ -29,7 +29,6 @@ use crate::{
     ending,
     machine::{Machine, Step, Violation},
     serve::{Host, Served, Unserved},
-    share::Share,
     sys::Kicker,
 };
 

@@ -16,7 +16,6 @@
 //! | `compile` | makes it ready, once per digest |
 //! | `cache` | keeps compiled code on disk, and trusts only its own |
 //! | `run` | one run, from instantiation to exit |
-//! | `supervise`, `share`, `ticker` | wall time, processor share, interruption |
 //! | `limits` | memory, tables, handles |
 //! | `trap` | how an end is told |
 //! | `streams` | standard input, output and error |
@@ -35,7 +34,6 @@ mod executor;
 mod host;
 mod limits;
 mod run;
-mod share;
 mod streams;
 mod supervise;
 mod ticker;

@@ -12,10 +12,8 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
-use wasmatrix_executor_api::Meter;
+use wasmatrix_executor_api::{Meter, Share};
 use wasmatrix_model::{ExitCause, LimitKind, Limits};
-
-use crate::share::Share;
 
 /// Why a guest was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
