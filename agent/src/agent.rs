@@ -5,15 +5,15 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::{Stream, future::join_all};
 use tokio::sync::oneshot;
 use wasmatrix_executor_api::{Artifact, Console, Executor};
+use wasmatrix_facts::{Facts, Watched};
 use wasmatrix_model::{
-    Capability, Clock, ErrorCode, ExecutorKind, ExitCause, FactKind, Failure, Grant, Grants, InstanceName,
-    InstanceSpec, InstanceStatus, LogRecord, NodeStatus, Phase, ProviderStatus, Timestamp, failure::Invalid,
-    status::ExecutorStatus,
+    Capability, Capacity, Clock, ErrorCode, ExecutorKind, ExecutorStatus, ExitCause, FactKind, Failure,
+    Grant, Grants, InstanceName, InstanceSpec, InstanceStatus, Load, LogRecord, NodePhase, NodeStatus, Phase,
+    ProviderStatus, Timestamp, failure::Invalid, placement::Labels,
 };
 
 use crate::{
     driver::{Driver, Program},
-    facts::{Facts, Watched},
     gate::Gate,
     instance::{Instance, Order},
     logs::Log,
@@ -162,6 +162,8 @@ impl Agent {
             instance: instance.subject(),
             digest: instance.spec.digest,
             executor: instance.spec.executor,
+            generation: 1,
+            predecessor: None,
         });
         for grant in &instance.spec.grants {
             node.facts.record(FactKind::GrantAssigned { instance: instance.subject(), grant: grant.clone() });
@@ -389,8 +391,14 @@ impl Agent {
             started_at: node.started_at,
             executors: executors.collect(),
             providers: node.provision.statuses(),
-            instances: node.registry.len(),
-            instances_max: node.registry.instances_max(),
+            address: String::new(),
+            labels: Labels::default(),
+            capacity: Capacity { instances_max: node.registry.instances_max(), ..Capacity::default() },
+            load: Load { instances: node.registry.len(), ..Load::default() },
+            phase: NodePhase::Ready,
+            cordoned: false,
+            last_seen_at: None,
+            reason: None,
         }
     }
 

@@ -19,10 +19,10 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 use wasmatrix_executor_api::{Artifact, Console, Error, Executor, Launch, Prepared};
+use wasmatrix_facts::Facts;
 use wasmatrix_model::{Clock, Exit, ExitCause, FactKind, Phase};
 
 use crate::{
-    facts::Facts,
     gate::Gate,
     instance::{Instance, Order, State},
     logs::clip,

@@ -22,10 +22,11 @@ use tokio_util::task::TaskTracker;
 use wasmatrix_executor_api::{
     Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply,
 };
+use wasmatrix_facts::Facts;
 use wasmatrix_model::FactKind;
 use wasmatrix_providers::Namespace;
 
-use crate::{facts::Facts, instance::Instance, metrics::Metrics, provision::Provision};
+use crate::{instance::Instance, metrics::Metrics, provision::Provision};
 
 /// Denials of one instance that become facts in a minute. The counts are exact, but a guest that does nothing but
 /// ask for what it may not have must not push everybody else's facts out of the ring.

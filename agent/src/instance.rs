@@ -219,6 +219,11 @@ impl Instance {
             restart_count: state.restart_count,
             next_restart_at: state.next_restart_at,
             usage: self.usage(),
+            generation: 1,
+            predecessor: None,
+            idempotency_key: None,
+            revision: 0,
+            unknown: None,
         }
     }
 

@@ -19,7 +19,7 @@
 //! | [`restart`] | whether it is started again, and when |
 //! | `gate` | whether a capability call is allowed |
 //! | `provision` | which providers answer |
-//! | [`facts`], [`logs`], [`ring`] | what happened, what was said, and how both are bounded |
+//! | [`logs`] | what was said; what happened is in `wasmatrix-facts` |
 //! | `metrics` | the counts that Prometheus reads |
 
 #![forbid(unsafe_code)]
@@ -27,7 +27,6 @@
 pub mod agent;
 pub mod config;
 mod driver;
-pub mod facts;
 mod gate;
 mod instance;
 pub mod logs;
@@ -35,7 +34,6 @@ mod metrics;
 mod provision;
 mod registry;
 pub mod restart;
-pub mod ring;
 pub mod service;
 mod wiring;
 

@@ -13,9 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, stream};
 use wasmatrix_executor_api::{Closed, Console, Output};
+use wasmatrix_facts::Ring;
 use wasmatrix_model::{Clock, Limits, LogLevel, LogRecord, LogStream};
-
-use crate::ring::Ring;
 
 /// Bytes of lines kept for one instance, whatever its limits say.
 const KEPT_BYTES_MAX: usize = 1 << 20;

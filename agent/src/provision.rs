@@ -13,10 +13,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use wasmatrix_executor_api::{CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply};
+use wasmatrix_facts::Facts;
 use wasmatrix_model::{Capability, FactKind, ProviderPhase, ProviderStatus};
 use wasmatrix_providers::{Namespace, Provider};
-
-use crate::facts::Facts;
 
 /// How long a provider may take for one call.
 const CALL_TIME_MAX: Duration = Duration::from_secs(30);

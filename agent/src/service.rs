@@ -10,6 +10,7 @@ use tonic::{
     transport::{Channel, Endpoint, Server, Uri},
 };
 use wasmatrix_executor_api::Artifact;
+use wasmatrix_facts::Watched;
 use wasmatrix_model::{
     Capability, ErrorCode, Failure, Grant, Grants, InstanceName, InstanceSpec, failure::Invalid,
 };
@@ -20,7 +21,7 @@ use wasmatrix_wire::{
     v1::{self, agent_server},
 };
 
-use crate::{Agent, facts::Watched};
+use crate::Agent;
 
 /// Largest artifact taken in, in bytes.
 pub const ARTIFACT_BYTES_MAX: usize = 128 << 20;
@@ -88,10 +89,10 @@ impl AgentService {
             })?;
         }
         if upload.bytes.is_empty() {
-            return Ok((*spec, None));
+            return Ok((spec.spec, None));
         }
         let artifact = hash(Bytes::from_owner(upload)).await?;
-        Ok((*spec, Some(artifact)))
+        Ok((spec.spec, Some(artifact)))
     }
 }
 
@@ -266,6 +267,31 @@ impl agent_server::Agent for AgentService {
 
     async fn describe_node(&self, _: Request<v1::DescribeNodeRequest>) -> Answer<v1::DescribeNodeResponse> {
         Ok(Response::new(v1::DescribeNodeResponse { node: Some(self.agent.describe().into()) }))
+    }
+
+    type WatchInstancesStream = Answers<v1::WatchInstancesResponse>;
+
+    async fn watch_instances(
+        &self,
+        _: Request<v1::WatchInstancesRequest>,
+    ) -> Answer<Self::WatchInstancesStream> {
+        Err(Status::unimplemented("this agent serves one control plane, in its own process"))
+    }
+
+    type FetchArtifactStream = Answers<v1::FetchArtifactResponse>;
+
+    async fn fetch_artifact(
+        &self,
+        _: Request<v1::FetchArtifactRequest>,
+    ) -> Answer<Self::FetchArtifactStream> {
+        Err(Status::unimplemented("this agent serves one control plane, in its own process"))
+    }
+
+    async fn fence_instance(
+        &self,
+        _: Request<v1::FenceInstanceRequest>,
+    ) -> Answer<v1::FenceInstanceResponse> {
+        Err(Status::unimplemented("this agent serves one control plane, in its own process"))
     }
 
     async fn start_provider(

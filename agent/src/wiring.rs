@@ -5,11 +5,12 @@ use std::sync::Arc;
 use wasmatrix_executor_api::Executor;
 use wasmatrix_executor_microvm as microvm;
 use wasmatrix_executor_wasmtime as in_process;
+use wasmatrix_facts::Facts;
 use wasmatrix_model::ExecutorKind;
 use wasmatrix_providers::{KvLimits, KvProvider, Provider};
 
 use crate::{
-    Agent, BuildError, Config, KvBackend, agent::Node, facts::Facts, metrics::Metrics, provision::Provision,
+    Agent, BuildError, Config, KvBackend, agent::Node, metrics::Metrics, provision::Provision,
     registry::Registry,
 };
 

@@ -115,7 +115,7 @@ impl Client {
         let mut instances = Vec::new();
         let mut page_token = String::new();
         loop {
-            let request = v1::ListInstancesRequest { page_size: 0, page_token };
+            let request = v1::ListInstancesRequest { page_token, ..Default::default() };
             let page = self.answer(self.grpc.clone().list_instances(self.request(request))).await?;
             for instance in page.instances {
                 instances.push(converted("instances", instance)?);
@@ -184,7 +184,7 @@ impl Client {
 
     /// Lets a provider answer again.
     pub(crate) async fn start_provider(&self, capability: Capability) -> Result<ProviderStatus, CliError> {
-        let request = v1::StartProviderRequest { capability: capability.to_string() };
+        let request = v1::StartProviderRequest { capability: capability.to_string(), ..Default::default() };
         let answer = self.answer(self.grpc.clone().start_provider(self.request(request))).await?;
         required("provider", answer.provider)
     }
@@ -198,6 +198,7 @@ impl Client {
         let request = v1::StopProviderRequest {
             capability: capability.to_string(),
             drain: Some(duration_to_v1(drain)),
+            ..Default::default()
         };
         let patience = self.timeout.saturating_add(drain);
         let answer = self.answer_within(patience, self.grpc.clone().stop_provider(request)).await?;

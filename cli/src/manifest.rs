@@ -20,7 +20,8 @@ use std::{
 
 use wasmatrix_executor_api::Artifact;
 use wasmatrix_model::{
-    Digest, ExecutorKind, Grants, InstanceName, InstanceSpec, Limits, RestartPolicy, failure::Invalid,
+    Digest, ExecutorKind, Grants, InstanceName, InstanceSpec, Limits, Placement, RestartPolicy,
+    failure::Invalid,
 };
 
 use crate::{artifact, error::CliError};
@@ -66,6 +67,7 @@ impl Draft {
             grants: self.grants,
             limits: self.limits,
             restart: self.restart,
+            placement: Placement::default(),
         };
         spec.validate()?;
         Ok(spec)

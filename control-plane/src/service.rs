@@ -215,6 +215,27 @@ impl control_plane_server::ControlPlane for ControlPlane {
         Ok(Response::new(v1::ListNodesResponse { nodes: node.into_iter().collect() }))
     }
 
+    async fn cordon_node(&self, _: Request<v1::CordonNodeRequest>) -> Answer<v1::CordonNodeResponse> {
+        Err(Status::unimplemented("this control plane has one node"))
+    }
+
+    type DrainNodeStream = Answers<v1::DrainNodeResponse>;
+
+    async fn drain_node(&self, _: Request<v1::DrainNodeRequest>) -> Answer<Self::DrainNodeStream> {
+        Err(Status::unimplemented("this control plane has one node"))
+    }
+
+    async fn forget_node(&self, _: Request<v1::ForgetNodeRequest>) -> Answer<v1::ForgetNodeResponse> {
+        Err(Status::unimplemented("this control plane has one node"))
+    }
+
+    async fn create_join_token(
+        &self,
+        _: Request<v1::CreateJoinTokenRequest>,
+    ) -> Answer<v1::CreateJoinTokenResponse> {
+        Err(Status::unimplemented("this control plane has one node"))
+    }
+
     async fn start_provider(
         &self,
         request: Request<v1::StartProviderRequest>,

@@ -16,6 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .btree_map(".")
         .boxed(".wasmatrix.v1.StartInstanceRequest.part.spec")
+        .boxed(".wasmatrix.v1.AttendRequest.part.registration")
+        .boxed(".wasmatrix.v1.WatchInstancesResponse.change.instance")
         .compile_fds(descriptors)?;
     Ok(())
 }

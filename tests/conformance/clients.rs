@@ -103,7 +103,8 @@ async fn a_grace_of_ages_is_refused() {
     for seconds in [601, i64::MAX, -1] {
         let ages = Some(prost_types::Duration { seconds, nanos: 0 });
         let stop = v1::StopInstanceRequest { instance: "x".to_owned(), grace: ages };
-        let drain = v1::StopProviderRequest { capability: "kv".to_owned(), drain: ages };
+        let drain =
+            v1::StopProviderRequest { capability: "kv".to_owned(), drain: ages, ..Default::default() };
         let refusals = [
             control_plane.stop_instance(tonic::Request::new(stop)).await.unwrap_err(),
             control_plane.stop_provider(tonic::Request::new(drain)).await.unwrap_err(),
@@ -131,7 +132,7 @@ async fn a_page_of_huge_specs_ends_before_it_is_too_large() {
     let mut client = AgentClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX + 1024);
     let (mut listed, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let request = v1::ListInstancesRequest { page_size: 0, page_token };
+        let request = v1::ListInstancesRequest { page_token, ..Default::default() };
         let page = client.list_instances(request).await.unwrap().into_inner();
         assert!(encoded_bytes(&page) <= MESSAGE_BYTES_MAX + 1024, "{}", encoded_bytes(&page));
         listed.extend(page.instances.into_iter().map(|instance| instance.spec.unwrap().name));

@@ -70,7 +70,7 @@ fn prost_types(seconds: i64, nanos: i32) -> prost_types::Duration {
 }
 
 async fn start(client: &mut AgentClient<Channel>, parts: Vec<Option<Part>>) -> Result<(), Status> {
-    let requests = parts.into_iter().map(|part| v1::StartInstanceRequest { part });
+    let requests = parts.into_iter().map(|part| v1::StartInstanceRequest { part, ..Default::default() });
     client.start_instance(tokio_stream::iter(requests.collect::<Vec<_>>())).await.map(drop)
 }
 
@@ -120,7 +120,7 @@ fn property_18_no_malformed_request_is_accepted() {
             well_formed(&client.watch_facts(watch).await.expect_err("accepted"), &invalid)?;
             let page = v1::ListInstancesRequest { page_token: format!("{token}."), ..v1::ListInstancesRequest::default() };
             well_formed(&client.list_instances(page).await.expect_err("accepted"), &invalid)?;
-            let provider = v1::StopProviderRequest { capability: format!("x{text}"), drain: None };
+            let provider = v1::StopProviderRequest { capability: format!("x{text}"), ..Default::default() };
             well_formed(&client.stop_provider(provider).await.expect_err("accepted"), &invalid)?;
             // Nothing of all this is listed.
             prop_assert!(node.agent.list(None, 10).is_empty());

@@ -144,7 +144,7 @@ impl Row for NodeStatus {
         vec![
             self.id.to_string(),
             self.version.clone(),
-            format!("{}/{}", self.instances, self.instances_max),
+            format!("{}/{}", self.load.instances, self.capacity.instances_max),
             join(usable.iter().map(|executor| executor.kind.to_string()).collect()),
             join(self.providers.iter().map(|p| format!("{}({})", p.capability, p.phase.as_str())).collect()),
             human::age(self.started_at, now),

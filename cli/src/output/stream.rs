@@ -75,38 +75,25 @@ impl Streamed for FactWithToken {
 
 /// A fact's word, its detail and its backtrace.
 fn told(kind: &FactKind) -> (&'static str, String, String) {
-    let plain = |what, detail: String| (what, detail, String::new());
-    let count = |count: &u32| format!("restart {count}");
-    match kind {
-        FactKind::NodeStarted { version } => plain("node-started", format!("version {version}")),
-        FactKind::NodeStopping => plain("node-stopping", String::new()),
-        FactKind::InstanceCreated { digest, executor, .. } => {
-            plain("instance-created", format!("{} on {executor}", human::cut(&digest.hex(), 13)))
+    let detail = match kind {
+        FactKind::InstanceCreated { digest, .. } => {
+            format!("{} {}", human::cut(&digest.hex(), 13), kind.detail())
         }
-        FactKind::InstanceStarted { restart_count: 0, .. } => plain("instance-started", String::new()),
-        FactKind::InstanceStarted { restart_count, .. } => plain("instance-started", count(restart_count)),
-        FactKind::InstanceStopping { .. } => plain("instance-stopping", String::new()),
-        FactKind::InstanceStopped { exit, .. } => plain("instance-stopped", exit.cause.to_string()),
+        FactKind::InstanceStarted { restart_count, .. } if *restart_count > 0 => {
+            format!("restart {restart_count}")
+        }
         FactKind::InstanceCrashed { exit, next_restart_at, .. } => {
             let next =
                 next_restart_at.map_or_else(String::new, |next| format!(", next restart at {next:.3}"));
-            ("instance-crashed", format!("{}{next}", exit.cause), backtrace(&exit.cause))
-        }
-        FactKind::InstanceRestarted { restart_count, .. } => {
-            plain("instance-restarted", count(restart_count))
+            return (kind.name(), format!("{}{next}", exit.cause), backtrace(&exit.cause));
         }
         FactKind::RestartsExhausted { restart_count, .. } => {
-            plain("restarts-exhausted", format!("given up after {restart_count} restarts"))
+            format!("given up after {restart_count} restarts")
         }
-        FactKind::InstanceRemoved { .. } => plain("instance-removed", String::new()),
-        FactKind::GrantAssigned { grant, .. } => plain("grant-assigned", grant.to_string()),
-        FactKind::GrantRevoked { grant, .. } => plain("grant-revoked", grant.to_string()),
-        FactKind::CapabilityDenied { operation, permission, .. } => {
-            plain("capability-denied", format!("{operation} needs {permission}"))
-        }
-        FactKind::ProviderStarted { capability } => plain("provider-started", capability.to_string()),
-        FactKind::ProviderStopped { capability } => plain("provider-stopped", capability.to_string()),
-    }
+        FactKind::NodeStarted { version } => format!("version {version}"),
+        other => other.detail(),
+    };
+    (kind.name(), detail, String::new())
 }
 
 /// A trap's backtrace, a frame on each line, indented; empty for any other end.

@@ -40,6 +40,11 @@ fn instance(name: &str) -> InstanceStatus {
         restart_count: 2,
         next_restart_at: Some("2026-11-20T12:00:04Z".parse().unwrap()),
         usage: Usage { memory_bytes: 64 << 10, ..Usage::default() },
+        generation: 1,
+        predecessor: None,
+        idempotency_key: None,
+        revision: 0,
+        unknown: None,
     }
 }
 

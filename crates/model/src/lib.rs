@@ -12,9 +12,11 @@
 //! | [`grant`] | what it may do, and whether a given call is covered |
 //! | [`limits`] | how much it may use |
 //! | [`restart`] | what happens after it ends |
+//! | [`placement`] | which nodes may run it |
 //! | [`phase`] | where it is in its life |
 //! | [`exit`] | how a run ended |
 //! | [`status`] | all that is known of it now |
+//! | [`node`] | what a node says of itself, and what is known of it |
 //! | [`fact`] | what happened, in order |
 //! | [`log`] | what it said |
 //! | [`failure`] | why a request was refused |
@@ -31,7 +33,9 @@ pub mod grant;
 pub mod id;
 pub mod limits;
 pub mod log;
+pub mod node;
 pub mod phase;
+pub mod placement;
 pub mod restart;
 pub mod spec;
 pub mod status;
@@ -45,7 +49,9 @@ pub use grant::{BucketName, Capability, Grant, Grants, Key, KeySet, KvAction, Pe
 pub use id::{Digest, InstanceId, InstanceName, NodeId};
 pub use limits::Limits;
 pub use log::{LogLevel, LogRecord, LogStream};
+pub use node::{Capacity, ExecutorStatus, Load, NodePhase, NodeStatus, ProtocolVersion, Registration, RunId};
 pub use phase::Phase;
+pub use placement::{Labels, OnNodeLoss, Placement};
 pub use restart::{RestartMode, RestartPolicy};
 pub use spec::InstanceSpec;
-pub use status::{InstanceStatus, NodeStatus, ProviderPhase, ProviderStatus, Usage};
+pub use status::{InstanceStatus, ProviderPhase, ProviderStatus, Unknown, Usage};

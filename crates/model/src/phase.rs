@@ -15,6 +15,8 @@
 //!
 //! Only the instance's own driver in the agent takes a step. `Crashed → Starting` and `Stopped → Starting` are taken
 //! by the restart policy alone, never by a user.
+//!
+//! `Unknown` is no step of a life: the control plane says it of an instance whose node it can't ask.
 
 use std::{fmt, str::FromStr};
 
@@ -38,12 +40,21 @@ pub enum Phase {
     Stopped,
     /// Ended in any other way, or could not start.
     Crashed,
+    /// Its node can't be asked. Said by the control plane alone, of what it can't see.
+    Unknown,
 }
 
 impl Phase {
     /// Every phase, in the order of a life.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Starting, Self::Running, Self::Stopping, Self::Stopped, Self::Crashed];
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Crashed,
+        Self::Unknown,
+    ];
 
     /// Whether an instance in this phase may go to `next`. The drawing above, as a table.
     pub const fn can_become(self, next: Self) -> bool {
@@ -54,13 +65,14 @@ impl Phase {
             Self::Stopping => matches!(next, Self::Stopped | Self::Crashed),
             Self::Stopped => matches!(next, Self::Starting),
             Self::Crashed => matches!(next, Self::Starting | Self::Stopped),
+            Self::Unknown => false,
         }
     }
 
-    /// Whether code of the instance may be running, or be about to.
+    /// Whether code of the instance may be running, or be about to. Of an unknown one, it may.
     pub const fn is_live(self) -> bool {
         match self {
-            Self::Pending | Self::Starting | Self::Running | Self::Stopping => true,
+            Self::Pending | Self::Starting | Self::Running | Self::Stopping | Self::Unknown => true,
             Self::Stopped | Self::Crashed => false,
         }
     }
@@ -74,6 +86,7 @@ impl Phase {
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Crashed => "crashed",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -105,6 +118,10 @@ mod tests {
             assert_eq!(Phase::Stopped.can_become(next), next == Phase::Starting);
             assert!(!next.can_become(Phase::Pending), "{next} went back to the beginning");
             assert!(!next.can_become(next), "{next} became itself");
+            assert!(
+                !next.can_become(Phase::Unknown) && !Phase::Unknown.can_become(next),
+                "no life leads there"
+            );
         }
     }
 }

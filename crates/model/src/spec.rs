@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, ExecutorKind, Grants, InstanceName, Limits, RestartPolicy, failure::Invalid, grant::GRANTS_MAX,
+    Digest, ExecutorKind, Grants, InstanceName, Limits, Placement, RestartPolicy, failure::Invalid,
+    grant::GRANTS_MAX,
 };
 
 /// Most arguments, environment variables or configuration entries of one instance.
@@ -42,6 +43,9 @@ pub struct InstanceSpec {
     /// When it is started again.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// Which nodes may run it.
+    #[serde(default)]
+    pub placement: Placement,
 }
 
 impl InstanceSpec {
@@ -57,6 +61,7 @@ impl InstanceSpec {
             grants: Grants::default(),
             limits: Limits::default(),
             restart: RestartPolicy::default(),
+            placement: Placement::default(),
         }
     }
 

@@ -1,12 +1,10 @@
-//! All that is known of an instance, a provider or a node now. A status is what the agent saw, never what was asked.
+//! All that is known of an instance or a provider now. A status is what the agent saw, never what was asked.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    ExecutorKind, Exit, Grants, InstanceId, InstanceSpec, NodeId, Phase, Timestamp, grant::Capability,
-};
+use crate::{Exit, Grants, InstanceId, InstanceSpec, NodeId, Phase, Timestamp, grant::Capability};
 
 /// An instance as its agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +31,28 @@ pub struct InstanceStatus {
     pub next_restart_at: Option<Timestamp>,
     /// What it used so far.
     pub usage: Usage,
+    /// Among instances of one name, the higher is the later; the first is 1.
+    pub generation: u64,
+    /// The instance that this one replaces, on a node that was lost or drained.
+    pub predecessor: Option<InstanceId>,
+    /// The key of the start request, if it had one.
+    pub idempotency_key: Option<String>,
+    /// Grows with every change of the node's instances, since its agent began. Of two statuses of one run of an agent,
+    /// the one with the higher is the later.
+    pub revision: u64,
+    /// Why nobody can tell how it is; set if and only if the phase is [`Phase::Unknown`].
+    pub unknown: Option<Unknown>,
+}
+
+/// Why nobody can tell how an instance is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// Since when.
+    pub since: Timestamp,
+    /// The last that its agent said.
+    pub last_phase: Phase,
+    /// Why its node can't be asked.
+    pub reason: String,
 }
 
 /// What an instance used, over all its runs but for the memory.
@@ -86,32 +106,4 @@ pub struct ProviderStatus {
     pub backend: String,
     /// Whether it answers.
     pub phase: ProviderPhase,
-}
-
-/// A node as it describes itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeStatus {
-    /// Which node.
-    pub id: NodeId,
-    /// The version of Wasmatrix it runs.
-    pub version: String,
-    /// Since when.
-    pub started_at: Timestamp,
-    /// What it can run; for an executor it can't, why not.
-    pub executors: Vec<ExecutorStatus>,
-    /// What it offers to guests.
-    pub providers: Vec<ProviderStatus>,
-    /// Instances listed, whatever their phase.
-    pub instances: u32,
-    /// The most instances it lists.
-    pub instances_max: u32,
-}
-
-/// Whether a node can run instances on an executor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExecutorStatus {
-    /// Which executor.
-    pub kind: ExecutorKind,
-    /// Why it can't be used here, and how to change that. `None`: it can.
-    pub unavailable: Option<String>,
 }

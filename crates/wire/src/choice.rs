@@ -33,7 +33,9 @@ macro_rules! twins {
 twins! {
     ExecutorKind { Wasmtime, Microvm, } "executor" unspecified: Some(Self::Wasmtime);
     RestartMode { Never, OnFailure, Always, } "mode" unspecified: Some(Self::Never);
-    Phase { Pending, Starting, Running, Stopping, Stopped, Crashed, } "phase" unspecified: None;
+    Phase { Pending, Starting, Running, Stopping, Stopped, Crashed, Unknown, } "phase" unspecified: None;
+    OnNodeLoss { Leave, RestartElsewhere, } "on_node_loss" unspecified: Some(Self::Leave);
+    NodePhase { Ready, Suspect, Lost, } "phase" unspecified: Some(Self::Ready);
     LimitKind { Memory, Table, Handles, WallTime, } "limit" unspecified: None;
     LogStream { Stdout, Stderr, Log, Host, } "stream" unspecified: None;
     LogLevel { Trace, Debug, Info, Warn, Error, Critical, } "level" unspecified: None;

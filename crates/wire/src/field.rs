@@ -14,6 +14,14 @@ pub(crate) fn text<T: FromStr<Err = Invalid>>(name: &str, text: &str) -> Result<
     text.parse().map_err(|invalid: Invalid| Invalid::new(name, invalid.problem))
 }
 
+/// A text that stands for a value, or is empty: there is none.
+pub(crate) fn optional_text<T: FromStr<Err = Invalid>>(
+    name: &str,
+    value: &str,
+) -> Result<Option<T>, Invalid> {
+    if value.is_empty() { Ok(None) } else { text(name, value).map(Some) }
+}
+
 /// A message within a message.
 pub(crate) fn message<M, T: TryFrom<M, Error = Invalid>>(name: &str, message: M) -> Result<T, Invalid> {
     message.try_into().map_err(|invalid: Invalid| invalid.within(name))

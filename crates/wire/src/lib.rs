@@ -3,8 +3,9 @@
 //! A process reads a message here, at its edge, and works with the model from there on. Model to [`v1`] is `From`
 //! and cannot fail; [`v1`] to model is `TryFrom` and fails with [`Invalid`], whose field is a path in the words of
 //! the proto file, e.g. `limits.memory_bytes_max`. Whoever unpacks an outer message adds its own word in front with
-//! [`Invalid::within`]. Fields that a newer minor version added are skipped; numbers and kinds that it added are
-//! refused, because there is nothing here that they could mean.
+//! [`Invalid::within`]. Fields that a newer minor version added are skipped, and a kind of fact that it
+//! added is told as unrecognized; other numbers and kinds that it added are refused, because there is nothing here that
+//! they could mean.
 //!
 //! | module | what it carries |
 //! |---|---|
@@ -12,11 +13,13 @@
 //! | [`spec`] | specs, limits, restart policies |
 //! | [`grant`] | lists of grants |
 //! | [`start`] | a start request in parts |
-//! | [`status`] | instances, nodes, providers |
+//! | [`status`] | instances, providers |
+//! | [`node`] | nodes |
 //! | [`exit`] | how a run ended |
 //! | [`fact`] | what happened |
 //! | [`log`] | what an instance said |
 //! | [`failure`] | why a request was refused: the one mapping between the model's failures and gRPC's |
+//! | [`protocol`] | which version is spoken, and how that is told |
 //! | [`time`] | durations and timestamps |
 
 #![forbid(unsafe_code)]
@@ -28,6 +31,8 @@ pub mod failure;
 mod field;
 pub mod grant;
 pub mod log;
+pub mod node;
+pub mod protocol;
 pub mod spec;
 pub mod start;
 pub mod status;
@@ -35,7 +40,8 @@ pub mod time;
 
 use std::time::Duration;
 
-pub use start::{StartPart, artifact_chunks, start_parts};
+pub use protocol::PROTOCOL;
+pub use start::{Assignment, StartPart, StartRequest, artifact_chunks, start_parts};
 pub use wasmatrix_model::failure::Invalid;
 
 /// The generated code: messages, and a client and a server for each service.

@@ -1,6 +1,6 @@
 //! What a user asks for: specs, limits and restart policies. An absent field means the model's default.
 
-use wasmatrix_model::{InstanceSpec, Limits, RestartPolicy, failure::Invalid};
+use wasmatrix_model::{InstanceSpec, Labels, Limits, Placement, RestartPolicy, failure::Invalid};
 
 use crate::{
     field,
@@ -21,6 +21,7 @@ impl From<InstanceSpec> for v1::InstanceSpec {
             grants: grants_to_v1(&spec.grants),
             limits: Some(spec.limits.into()),
             restart: Some(spec.restart.into()),
+            placement: Some(spec.placement.into()),
         }
     }
 }
@@ -39,6 +40,7 @@ impl TryFrom<v1::InstanceSpec> for InstanceSpec {
             grants: grants_from_v1(&spec.grants)?,
             limits: field::message("limits", spec.limits.unwrap_or_default())?,
             restart: field::message("restart", spec.restart.unwrap_or_default())?,
+            placement: field::message("placement", spec.placement.unwrap_or_default())?,
         };
         read.validate()?;
         Ok(read)
@@ -127,5 +129,29 @@ impl TryFrom<v1::RestartPolicy> for RestartPolicy {
         };
         read.validate()?;
         Ok(read)
+    }
+}
+
+impl From<Placement> for v1::Placement {
+    fn from(placement: Placement) -> Self {
+        Self {
+            node: placement.node.map(Into::into).unwrap_or_default(),
+            labels: placement.labels.into(),
+            group: placement.group.map(Into::into).unwrap_or_default(),
+            on_node_loss: v1::OnNodeLoss::from(placement.on_node_loss).into(),
+        }
+    }
+}
+
+impl TryFrom<v1::Placement> for Placement {
+    type Error = Invalid;
+
+    fn try_from(placement: v1::Placement) -> Result<Self, Invalid> {
+        Ok(Self {
+            node: field::optional_text("node", &placement.node)?,
+            labels: Labels::try_from(placement.labels)?,
+            group: field::optional_text("group", &placement.group)?,
+            on_node_loss: field::choice::<v1::OnNodeLoss, _>("on_node_loss", placement.on_node_loss)?,
+        })
     }
 }

@@ -1,8 +1,6 @@
-//! What is known of an instance, a provider or a node now.
+//! What is known of an instance or a provider now.
 
-use wasmatrix_model::{
-    InstanceStatus, NodeStatus, ProviderStatus, Usage, failure::Invalid, status::ExecutorStatus,
-};
+use wasmatrix_model::{InstanceStatus, Phase, ProviderStatus, Unknown, Usage, failure::Invalid};
 
 use crate::{
     field,
@@ -28,6 +26,11 @@ impl From<InstanceStatus> for v1::InstanceStatus {
             restart_count: status.restart_count,
             next_restart_at: status.next_restart_at.map(timestamp_to_v1),
             usage: Some(status.usage.into()),
+            generation: status.generation,
+            predecessor: status.predecessor.map(|id| id.to_string()).unwrap_or_default(),
+            idempotency_key: status.idempotency_key.unwrap_or_default(),
+            revision: status.revision,
+            unknown: status.unknown.map(Into::into),
         }
     }
 }
@@ -36,11 +39,19 @@ impl TryFrom<v1::InstanceStatus> for InstanceStatus {
     type Error = Invalid;
 
     fn try_from(status: v1::InstanceStatus) -> Result<Self, Invalid> {
+        let phase = field::choice::<v1::Phase, _>("phase", status.phase)?;
+        let unknown = match (phase, status.unknown) {
+            (Phase::Unknown, unknown) => {
+                Some(field::message("unknown", field::required("unknown", unknown)?)?)
+            }
+            (_, None) => None,
+            (_, Some(_)) => return Err(Invalid::new("unknown", "is set, though the phase is known")),
+        };
         Ok(Self {
             id: field::text("id", &status.id)?,
             node: field::text("node", &status.node)?,
             spec: field::message("spec", field::required("spec", status.spec)?)?,
-            phase: field::choice::<v1::Phase, _>("phase", status.phase)?,
+            phase,
             grants: grants_from_v1(&status.grants)?,
             created_at: timestamp_from_v1("created_at", field::required("created_at", status.created_at)?)?,
             started_at: optional_timestamp_from_v1("started_at", status.started_at)?,
@@ -48,6 +59,33 @@ impl TryFrom<v1::InstanceStatus> for InstanceStatus {
             restart_count: status.restart_count,
             next_restart_at: optional_timestamp_from_v1("next_restart_at", status.next_restart_at)?,
             usage: field::message("usage", status.usage.unwrap_or_default())?,
+            generation: status.generation.max(1),
+            predecessor: field::optional_text("predecessor", &status.predecessor)?,
+            idempotency_key: field::none_if_empty(status.idempotency_key),
+            revision: status.revision,
+            unknown,
+        })
+    }
+}
+
+impl From<Unknown> for v1::Unknown {
+    fn from(unknown: Unknown) -> Self {
+        Self {
+            since: Some(timestamp_to_v1(unknown.since)),
+            last_phase: v1::Phase::from(unknown.last_phase).into(),
+            reason: unknown.reason,
+        }
+    }
+}
+
+impl TryFrom<v1::Unknown> for Unknown {
+    type Error = Invalid;
+
+    fn try_from(unknown: v1::Unknown) -> Result<Self, Invalid> {
+        Ok(Self {
+            since: timestamp_from_v1("since", field::required("since", unknown.since)?)?,
+            last_phase: field::choice::<v1::Phase, _>("last_phase", unknown.last_phase)?,
+            reason: unknown.reason,
         })
     }
 }
@@ -96,56 +134,6 @@ impl TryFrom<v1::ProviderStatus> for ProviderStatus {
             capability: field::text("capability", &status.capability)?,
             backend: status.backend,
             phase: field::choice::<v1::ProviderPhase, _>("phase", status.phase)?,
-        })
-    }
-}
-
-impl From<ExecutorStatus> for v1::ExecutorStatus {
-    fn from(status: ExecutorStatus) -> Self {
-        Self {
-            kind: v1::ExecutorKind::from(status.kind).into(),
-            unavailable: status.unavailable.unwrap_or_default(),
-        }
-    }
-}
-
-impl TryFrom<v1::ExecutorStatus> for ExecutorStatus {
-    type Error = Invalid;
-
-    fn try_from(status: v1::ExecutorStatus) -> Result<Self, Invalid> {
-        Ok(Self {
-            kind: field::choice::<v1::ExecutorKind, _>("kind", status.kind)?,
-            unavailable: field::none_if_empty(status.unavailable),
-        })
-    }
-}
-
-impl From<NodeStatus> for v1::NodeStatus {
-    fn from(status: NodeStatus) -> Self {
-        Self {
-            id: status.id.into(),
-            version: status.version,
-            started_at: Some(timestamp_to_v1(status.started_at)),
-            executors: status.executors.into_iter().map(Into::into).collect(),
-            providers: status.providers.into_iter().map(Into::into).collect(),
-            instances: status.instances,
-            instances_max: status.instances_max,
-        }
-    }
-}
-
-impl TryFrom<v1::NodeStatus> for NodeStatus {
-    type Error = Invalid;
-
-    fn try_from(status: v1::NodeStatus) -> Result<Self, Invalid> {
-        Ok(Self {
-            id: field::text("id", &status.id)?,
-            version: status.version,
-            started_at: timestamp_from_v1("started_at", field::required("started_at", status.started_at)?)?,
-            executors: field::messages("executors", status.executors)?,
-            providers: field::messages("providers", status.providers)?,
-            instances: status.instances,
-            instances_max: status.instances_max,
         })
     }
 }

@@ -4,8 +4,8 @@
 use proptest::{collection, prelude::*, sample::Index};
 use prost::Message;
 use wasmatrix_model::{
-    ErrorCode, Exit, Fact, Failure, InstanceSpec, InstanceStatus, Limits, LogRecord, NodeStatus,
-    ProviderStatus, RestartPolicy, Subject, Timestamp, Usage, status::ExecutorStatus,
+    ErrorCode, ExecutorStatus, Exit, Fact, Failure, InstanceSpec, InstanceStatus, Limits, LogRecord,
+    NodeStatus, ProviderStatus, RestartPolicy, Subject, Timestamp, Usage,
 };
 use wasmatrix_wire::{Invalid, StartPart, failure, v1};
 
@@ -145,7 +145,8 @@ fn every_refusal_names_its_field() {
         spoil(&mut spec);
         assert_eq!(InstanceSpec::try_from(spec.clone()).unwrap_err().field, field);
         let part = Some(v1::start_instance_request::Part::Spec(Box::new(spec)));
-        let refusal = StartPart::try_from(v1::StartInstanceRequest { part }).unwrap_err();
+        let refusal =
+            StartPart::try_from(v1::StartInstanceRequest { part, ..Default::default() }).unwrap_err();
         assert_eq!(refusal.field, format!("spec.{field}"));
     }
 }
@@ -165,7 +166,8 @@ fn seconds(seconds: i64) -> prost_types::Duration {
 #[test]
 fn a_chunk_has_bytes_and_not_too_many() {
     use v1::start_instance_request::Part;
-    let read = |part: Option<Part>| StartPart::try_from(v1::StartInstanceRequest { part });
+    let read =
+        |part: Option<Part>| StartPart::try_from(v1::StartInstanceRequest { part, ..Default::default() });
     assert_eq!(read(None).unwrap_err().field, "part");
     assert_eq!(read(Some(Part::Chunk(Default::default()))).unwrap_err().field, "chunk");
     let chunk = |bytes| Some(Part::Chunk(vec![0; bytes].into()));

@@ -9,8 +9,8 @@ use prost::{
     encoding::{WireType, encode_key},
 };
 use wasmatrix_model::{
-    ExecutorKind, Exit, Fact, InstanceSpec, InstanceStatus, Limits, LogRecord, NodeStatus, ProviderStatus,
-    RestartPolicy, Usage,
+    ExecutorKind, Exit, Fact, InstanceSpec, InstanceStatus, Limits, LogRecord, NodeStatus, Placement,
+    ProviderStatus, Registration, RestartPolicy, Usage,
 };
 use wasmatrix_wire::{CHUNK_BYTES_MAX, Invalid, StartPart, artifact_chunks, start_parts, v1};
 
@@ -63,6 +63,8 @@ every_message! {
     property_16_facts_survive: fact, Fact, v1::Fact;
     property_16_log_records_survive: log_record, LogRecord, v1::LogRecord;
     property_16_provider_statuses_survive: provider_status, ProviderStatus, v1::ProviderStatus;
+    property_16_placements_survive: placement, Placement, v1::Placement;
+    property_16_registrations_survive: registration, Registration, v1::Registration;
     property_16_node_statuses_survive: node_status, NodeStatus, v1::NodeStatus;
 }
 
@@ -91,7 +93,7 @@ fn a_start_request_is_the_spec_and_then_the_chunks() {
         .iter()
         .map(|part| match part {
             StartPart::Spec(read) => {
-                assert_eq!(**read, spec);
+                assert_eq!(**read, spec.clone().into());
                 0
             }
             StartPart::Chunk(bytes) => bytes.len(),

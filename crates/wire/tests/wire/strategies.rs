@@ -1,15 +1,17 @@
-//! Every model value that travels, at random and legal.
+//! Every model value that travels, at random and legal. The large ones are boxed: proptest keeps its values on the stack,
+//! and a thread of a test has little.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use proptest::{collection, option, prelude::*, sample::select};
 use wasmatrix_model::{
-    Capability, Digest, ErrorCode, ExecutorKind, Exit, ExitCause, Fact, FactKind, Failure, Frame, Grant,
-    Grants, InstanceId, InstanceName, InstanceSpec, InstanceStatus, LimitKind, Limits, LogLevel, LogRecord,
-    LogStream, NodeId, NodeStatus, Phase, ProviderPhase, ProviderStatus, RestartMode, RestartPolicy, Subject,
-    Timestamp, Usage, status::ExecutorStatus,
+    Capability, Capacity, Digest, ErrorCode, ExecutorKind, ExecutorStatus, Exit, ExitCause, Fact, FactKind,
+    Failure, Frame, Grant, Grants, InstanceId, InstanceName, InstanceSpec, InstanceStatus, Labels, LimitKind,
+    Limits, Load, LogLevel, LogRecord, LogStream, NodeId, NodePhase, NodeStatus, OnNodeLoss, Phase,
+    Placement, ProtocolVersion, ProviderPhase, ProviderStatus, Registration, RestartMode, RestartPolicy,
+    RunId, Subject, Timestamp, Unknown, Usage,
 };
-use wasmatrix_wire::StartPart;
+use wasmatrix_wire::{Assignment, StartPart, StartRequest};
 
 const NAME: &str = "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?";
 
@@ -74,7 +76,7 @@ fn environment() -> impl Strategy<Value = BTreeMap<String, String>> {
     collection::btree_map("[A-Z_]{1,12}", text(), 0..5)
 }
 
-pub(crate) fn limits() -> impl Strategy<Value = Limits> {
+pub(crate) fn limits() -> BoxedStrategy<Limits> {
     (
         (1_u64 << 16)..=Limits::MEMORY_BYTES_CEILING,
         1..=Limits::TABLE_ELEMENTS_CEILING,
@@ -95,9 +97,10 @@ pub(crate) fn limits() -> impl Strategy<Value = Limits> {
             log_line_bytes_max: line_bytes,
             log_lines_kept: kept,
         })
+        .boxed()
 }
 
-pub(crate) fn restart_policy() -> impl Strategy<Value = RestartPolicy> {
+pub(crate) fn restart_policy() -> BoxedStrategy<RestartPolicy> {
     (
         select(&RestartMode::ALL[..]),
         duration(1..=10_000),
@@ -106,34 +109,55 @@ pub(crate) fn restart_policy() -> impl Strategy<Value = RestartPolicy> {
         option::of(any::<u32>()),
         duration(0..=1_000_000),
     )
-        .prop_map(|(mode, backoff_initial, more, jitter_percent, restarts_max, reset_after)| {
-            RestartPolicy {
-                mode,
-                backoff_initial,
-                backoff_max: backoff_initial + more,
-                jitter_percent,
-                restarts_max,
-                reset_after,
-            }
+        .prop_map(|(mode, backoff_initial, more, jitter_percent, restarts_max, reset_after)| RestartPolicy {
+            mode,
+            backoff_initial,
+            backoff_max: backoff_initial + more,
+            jitter_percent,
+            restarts_max,
+            reset_after,
         })
+        .boxed()
 }
 
-pub(crate) fn spec() -> impl Strategy<Value = InstanceSpec> {
+pub(crate) fn spec() -> BoxedStrategy<InstanceSpec> {
     (
         (instance_name(), digest(), executor()),
         (collection::vec(text(), 0..5), environment(), environment()),
-        (grants(), limits(), restart_policy()),
+        (grants(), limits(), restart_policy(), placement()),
     )
-        .prop_map(|((name, digest, executor), (args, env, config), (grants, limits, restart))| {
-            InstanceSpec { name, digest, executor, args, env, config, grants, limits, restart }
+        .prop_map(|((name, digest, executor), (args, env, config), (grants, limits, restart, placement))| {
+            InstanceSpec { name, digest, executor, args, env, config, grants, limits, restart, placement }
         })
+        .boxed()
 }
 
-pub(crate) fn start_part() -> impl Strategy<Value = StartPart> {
+fn labels() -> impl Strategy<Value = Labels> {
+    collection::btree_map("[a-zA-Z0-9._/-]{1,12}", "[a-zA-Z0-9._/-]{0,12}", 0..4)
+        .prop_map(|labels| labels.try_into().unwrap())
+}
+
+pub(crate) fn placement() -> BoxedStrategy<Placement> {
+    (option::of(node_id()), labels(), option::of(instance_name()), select(&OnNodeLoss::ALL[..]))
+        .prop_map(|(node, labels, group, on_node_loss)| Placement { node, labels, group, on_node_loss })
+        .boxed()
+}
+
+fn assignment() -> impl Strategy<Value = Assignment> {
+    (1..=u64::MAX, option::of(instance_id()))
+        .prop_map(|(generation, predecessor)| Assignment { generation, predecessor })
+}
+
+pub(crate) fn start_part() -> BoxedStrategy<StartPart> {
     prop_oneof![
-        spec().prop_map(|spec| StartPart::Spec(Box::new(spec))),
+        (spec(), option::of("[!-~]{1,64}"), option::of(assignment())).prop_map(
+            |(spec, idempotency_key, assignment)| {
+                StartPart::Spec(Box::new(StartRequest { spec, idempotency_key, assignment }))
+            }
+        ),
         collection::vec(any::<u8>(), 1..100).prop_map(|bytes| StartPart::Chunk(bytes.into())),
     ]
+    .boxed()
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
@@ -144,7 +168,7 @@ fn frame() -> impl Strategy<Value = Frame> {
     })
 }
 
-pub(crate) fn exit() -> impl Strategy<Value = Exit> {
+pub(crate) fn exit() -> BoxedStrategy<Exit> {
     let cause = prop_oneof![
         any::<u8>().prop_map(|code| ExitCause::Exited { code }),
         (text(), collection::vec(frame(), 0..4))
@@ -155,20 +179,22 @@ pub(crate) fn exit() -> impl Strategy<Value = Exit> {
         Just(ExitCause::StopRequested),
         text().prop_map(|message| ExitCause::HostFault { message }),
     ];
-    (timestamp(), cause).prop_map(|(at, cause)| Exit { at, cause })
+    (timestamp(), cause).prop_map(|(at, cause)| Exit { at, cause }).boxed()
 }
 
 fn subject() -> impl Strategy<Value = Subject> {
     (instance_id(), instance_name()).prop_map(|(id, name)| Subject { id, name })
 }
 
-fn fact_kind() -> impl Strategy<Value = FactKind> {
+fn fact_kind() -> BoxedStrategy<FactKind> {
     let counted = || (subject(), any::<u32>());
     let granted = || (subject(), grant());
     let lifecycle = prop_oneof![
-        (subject(), digest(), executor()).prop_map(|(instance, digest, executor)| {
-            FactKind::InstanceCreated { instance, digest, executor }
-        }),
+        (subject(), digest(), executor(), 1..=u64::MAX, option::of(instance_id())).prop_map(
+            |(instance, digest, executor, generation, predecessor)| {
+                FactKind::InstanceCreated { instance, digest, executor, generation, predecessor }
+            }
+        ),
         counted().prop_map(|(instance, restart_count)| FactKind::InstanceStarted { instance, restart_count }),
         subject().prop_map(|instance| FactKind::InstanceStopping { instance }),
         (subject(), exit(), option::of(timestamp())).prop_map(|(instance, exit, next_restart_at)| {
@@ -190,6 +216,7 @@ fn fact_kind() -> impl Strategy<Value = FactKind> {
     ];
     prop_oneof![
         8 => lifecycle,
+        8 => cluster_fact_kind(),
         1 => text().prop_map(|version| FactKind::NodeStarted { version }),
         1 => Just(FactKind::NodeStopping),
         1 => granted().prop_map(|(instance, grant)| FactKind::GrantAssigned { instance, grant }),
@@ -200,6 +227,48 @@ fn fact_kind() -> impl Strategy<Value = FactKind> {
         1 => capability().prop_map(|capability| FactKind::ProviderStarted { capability }),
         1 => capability().prop_map(|capability| FactKind::ProviderStopped { capability }),
     ]
+    .boxed()
+}
+
+fn cluster_fact_kind() -> BoxedStrategy<FactKind> {
+    let placed = || (subject(), node_id());
+    prop_oneof![
+        (subject(), any::<u64>())
+            .prop_map(|(instance, generation)| FactKind::InstanceFenced { instance, generation }),
+        text().prop_map(|version| FactKind::ControlPlaneStarted { version }),
+        (node_id(), text(), text()).prop_map(|(node, address, version)| FactKind::NodeRegistered {
+            node,
+            address,
+            version
+        }),
+        (node_id(), select(&NodePhase::ALL[..]), text())
+            .prop_map(|(node, phase, reason)| FactKind::NodePhaseChanged { node, phase, reason }),
+        (node_id(), any::<bool>(), text()).prop_map(|(node, cordoned, by)| FactKind::NodeCordoned {
+            node,
+            cordoned,
+            by
+        }),
+        (node_id(), text()).prop_map(|(node, by)| FactKind::NodeForgotten { node, by }),
+        (placed(), select(&Phase::ALL[..])).prop_map(|((instance, node), last_phase)| {
+            FactKind::InstanceUnknown { instance, node, last_phase }
+        }),
+        (placed(), text()).prop_map(|((instance, node), reason)| FactKind::InstanceLost {
+            instance,
+            node,
+            reason
+        }),
+        (placed(), instance_id(), any::<u64>()).prop_map(|((instance, node), successor, generation)| {
+            FactKind::InstanceSucceeded { instance, successor, node, generation }
+        }),
+        (subject(), text()).prop_map(|(instance, reason)| FactKind::SuccessionFailed { instance, reason }),
+        (text(), text(), text()).prop_map(|(peer, method, reason)| FactKind::AccessRefused {
+            peer,
+            method,
+            reason
+        }),
+        Just(FactKind::Unrecognized),
+    ]
+    .boxed()
 }
 
 pub(crate) fn fact() -> impl Strategy<Value = Fact> {
@@ -232,29 +301,31 @@ pub(crate) fn log_record() -> impl Strategy<Value = LogRecord> {
         })
 }
 
-pub(crate) fn usage() -> impl Strategy<Value = Usage> {
-    (any::<u64>(), any::<u64>(), duration(0..=1 << 40), any::<u64>(), any::<u64>()).prop_map(
-        |(memory_bytes, memory_bytes_peak, cpu_time, calls_allowed, calls_denied)| Usage {
+pub(crate) fn usage() -> BoxedStrategy<Usage> {
+    (any::<u64>(), any::<u64>(), duration(0..=1 << 40), any::<u64>(), any::<u64>())
+        .prop_map(|(memory_bytes, memory_bytes_peak, cpu_time, calls_allowed, calls_denied)| Usage {
             memory_bytes,
             memory_bytes_peak,
             cpu_time,
             calls_allowed,
             calls_denied,
-        },
-    )
+        })
+        .boxed()
 }
 
-pub(crate) fn instance_status() -> impl Strategy<Value = InstanceStatus> {
+pub(crate) fn instance_status() -> BoxedStrategy<InstanceStatus> {
     (
         (instance_id(), node_id(), spec(), select(&Phase::ALL[..]), grants()),
         (timestamp(), option::of(timestamp()), option::of(exit())),
         (any::<u32>(), option::of(timestamp()), usage()),
+        (1..=u64::MAX, option::of(instance_id()), option::of("[!-~]{1,64}"), any::<u64>(), unknown()),
     )
         .prop_map(
             |(
                 (id, node, spec, phase, grants),
                 (created_at, started_at, last_exit),
                 (restart_count, next_restart_at, usage),
+                (generation, predecessor, idempotency_key, revision, unknown),
             )| {
                 InstanceStatus {
                     id,
@@ -268,9 +339,23 @@ pub(crate) fn instance_status() -> impl Strategy<Value = InstanceStatus> {
                     restart_count,
                     next_restart_at,
                     usage,
+                    generation,
+                    predecessor,
+                    idempotency_key,
+                    revision,
+                    unknown: (phase == Phase::Unknown).then_some(unknown),
                 }
             },
         )
+        .boxed()
+}
+
+fn unknown() -> impl Strategy<Value = Unknown> {
+    (timestamp(), select(&Phase::ALL[..]), text()).prop_map(|(since, last_phase, reason)| Unknown {
+        since,
+        last_phase,
+        reason,
+    })
 }
 
 pub(crate) fn provider_status() -> impl Strategy<Value = ProviderStatus> {
@@ -282,15 +367,75 @@ fn executor_status() -> impl Strategy<Value = ExecutorStatus> {
     (executor(), option::of(some_text())).prop_map(|(kind, unavailable)| ExecutorStatus { kind, unavailable })
 }
 
-pub(crate) fn node_status() -> impl Strategy<Value = NodeStatus> {
-    (
-        (node_id(), text(), timestamp()),
-        (collection::vec(executor_status(), 0..3), collection::vec(provider_status(), 0..3)),
-        (any::<u32>(), any::<u32>()),
+fn capacity() -> impl Strategy<Value = Capacity> {
+    (any::<u32>(), option::of(any::<u64>()), any::<u64>()).prop_map(
+        |(instances_max, memory_bytes_max, memory_bytes_total)| Capacity {
+            instances_max,
+            memory_bytes_max,
+            memory_bytes_total,
+        },
     )
-        .prop_map(|((id, version, started_at), (executors, providers), (instances, instances_max))| {
-            NodeStatus { id, version, started_at, executors, providers, instances, instances_max }
+}
+
+fn load() -> impl Strategy<Value = Load> {
+    (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
+        |(instances, instances_live, memory_bytes_committed)| Load {
+            instances,
+            instances_live,
+            memory_bytes_committed,
+        },
+    )
+}
+
+pub(crate) fn registration() -> BoxedStrategy<Registration> {
+    (
+        (node_id(), any::<u128>(), text(), text(), timestamp()),
+        (any::<u32>(), any::<u32>(), labels(), capacity()),
+        (collection::vec(executor_status(), 0..3), collection::vec(provider_status(), 0..3)),
+    )
+        .prop_map(
+            |(
+                (id, run, address, version, started_at),
+                (major, minor, labels, capacity),
+                (executors, providers),
+            )| Registration {
+                id,
+                run: format!("{run:032x}").parse::<RunId>().unwrap(),
+                address,
+                version,
+                protocol: ProtocolVersion { major, minor },
+                started_at,
+                labels,
+                executors,
+                providers,
+                capacity,
+            },
+        )
+        .boxed()
+}
+
+pub(crate) fn node_status() -> BoxedStrategy<NodeStatus> {
+    (
+        registration(),
+        load(),
+        (select(&NodePhase::ALL[..]), any::<bool>(), option::of(timestamp()), option::of(some_text())),
+    )
+        .prop_map(|(registration, load, (phase, cordoned, last_seen_at, reason))| NodeStatus {
+            id: registration.id,
+            version: registration.version,
+            started_at: registration.started_at,
+            executors: registration.executors,
+            providers: registration.providers,
+            address: registration.address,
+            labels: registration.labels,
+            capacity: registration.capacity,
+            load,
+            phase,
+            cordoned,
+            last_seen_at,
+            reason,
         })
+        .boxed()
 }
 
 /// A failure short enough to travel whole.

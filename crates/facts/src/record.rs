@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use futures::{Stream, stream};
-use uuid::Uuid;
-use wasmatrix_model::{Clock, ErrorCode, Exit, ExitCause, Fact, FactKind, Failure, Frame, NodeId};
+use wasmatrix_model::{Clock, ErrorCode, Exit, ExitCause, Fact, FactKind, Failure, Frame, NodeId, RunId};
 
 use crate::ring::Ring;
 
@@ -20,7 +19,7 @@ pub struct Facts {
     clock: Arc<dyn Clock>,
     ring: Ring<Arc<Fact>>,
     /// Tells this run of the agent from every other, so that a token of another run is not mistaken for one of ours.
-    run: String,
+    run: RunId,
 }
 
 /// A fact, and the token with which to go on after it.
@@ -35,8 +34,12 @@ pub struct Watched {
 impl Facts {
     /// An empty record that keeps at most `kept` facts.
     pub fn new(node: NodeId, clock: Arc<dyn Clock>, kept: usize) -> Self {
-        let run = Uuid::now_v7().simple().to_string();
-        Self { node, clock, ring: Ring::new(kept, KEPT_BYTES_MAX), run }
+        Self { node, clock, ring: Ring::new(kept, KEPT_BYTES_MAX), run: RunId::generate() }
+    }
+
+    /// Which run of the agent this is the record of.
+    pub const fn run(&self) -> RunId {
+        self.run
     }
 
     /// Records that `kind` happened now.
@@ -77,7 +80,7 @@ impl Facts {
         };
         let (run, seq) = token.split_once('.').ok_or_else(|| refuse("is not of the form RUN.NUMBER"))?;
         let seq: u64 = seq.parse().map_err(|_| refuse("does not end in a number"))?;
-        if run != self.run {
+        if run.parse() != Ok(self.run) {
             return Err(refuse("is of another run of the agent"));
         }
         if seq > self.ring.newest() {
