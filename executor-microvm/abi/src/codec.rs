@@ -16,6 +16,8 @@ pub enum Malformed {
     Unknown,
     /// Text that is no UTF-8.
     NotText,
+    /// More of something than there may be.
+    TooMuch,
 }
 
 impl core::fmt::Display for Malformed {
@@ -25,6 +27,7 @@ impl core::fmt::Display for Malformed {
             Self::Long => "something follows the message",
             Self::Unknown => "the message has a number that stands for nothing",
             Self::NotText => "the message has text that is no UTF-8",
+            Self::TooMuch => "the message has more of something than there may be",
         })
     }
 }
@@ -138,7 +141,22 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Those of `item`, and of a count larger than the bytes left.
     pub fn list<T>(&mut self, item: impl Fn(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
+        self.list_up_to(usize::MAX, item)
+    }
+
+    /// A list of at most so many. Items can be many times as large as the bytes that stand for them.
+    ///
+    /// # Errors
+    /// Those of `item`, and of a count larger than `items_max` or than the bytes left.
+    pub fn list_up_to<T>(
+        &mut self,
+        items_max: usize,
+        item: impl Fn(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
         let count = usize::try_from(self.u32()?).map_err(|_| Malformed::Short)?;
+        if count > items_max {
+            return Err(Malformed::TooMuch);
+        }
         if count > self.rest.len() {
             return Err(Malformed::Short);
         }

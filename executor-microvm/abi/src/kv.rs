@@ -4,6 +4,9 @@ use alloc::{string::String, vec::Vec};
 
 use crate::codec::{Malformed, Reader, Writer};
 
+/// Keys or entries in one call; the same as in process.
+pub const BATCH_ENTRIES_MAX: usize = 1000;
+
 /// What is asked of the store; the same as `CapabilityCall`, before names and keys are proven good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvRequest<'a> {
@@ -46,9 +49,11 @@ impl<'a> KvRequest<'a> {
                 expected: reader.option(Reader::u64)?,
                 value: reader.bytes()?,
             },
-            8 => Operation::GetMany { keys: reader.list(Reader::text)? },
-            9 => Operation::SetMany { entries: reader.list(|reader| Ok((reader.text()?, reader.bytes()?)))? },
-            10 => Operation::DeleteMany { keys: reader.list(Reader::text)? },
+            8 => Operation::GetMany { keys: batch(reader, Reader::text)? },
+            9 => {
+                Operation::SetMany { entries: batch(reader, |reader| Ok((reader.text()?, reader.bytes()?)))? }
+            }
+            10 => Operation::DeleteMany { keys: batch(reader, Reader::text)? },
             _ => return Err(Malformed::Unknown),
         };
         Ok(Self { bucket, operation })
@@ -78,6 +83,13 @@ impl<'a> KvRequest<'a> {
             }
         };
     }
+}
+
+fn batch<'a, T>(
+    reader: &mut Reader<'a>,
+    item: impl Fn(&mut Reader<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    reader.list_up_to(BATCH_ENTRIES_MAX, item)
 }
 
 /// What the store answers.

@@ -36,6 +36,9 @@ pub const TRAP_ENTRY: u64 = IMAGE + 16;
 /// Most bytes that one call of a component hands to its host, or takes from it; the same as in process.
 pub const CALL_BYTES_MAX: u32 = 16 << 20;
 
+/// Most bytes that a program may write to a standard stream, or is given to read, at a time; the same as in process.
+pub const STREAM_BYTES_MAX: u32 = 64 << 10;
+
 /// Where a guest writes its request.
 pub const REQUEST: u64 = 0x1000_0000;
 /// Longest request, in bytes.

@@ -29,5 +29,5 @@ pub mod response;
 
 pub use codec::Malformed;
 pub use kv::{KvAnswer, KvRequest};
-pub use request::{Backtrace, End, Request, StackFrame};
+pub use request::{Backtrace, End, LastWords, Request, StackFrame};
 pub use response::{Response, Start};

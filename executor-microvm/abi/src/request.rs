@@ -1,10 +1,13 @@
 //! What a guest asks its host for.
 
 use alloc::{string::String, vec::Vec};
+use core::fmt;
 
 use crate::{
     KvRequest,
     codec::{Malformed, Reader, Writer},
+    engine::BACKTRACE_FRAMES_MAX,
+    layout::STREAM_BYTES_MAX,
 };
 
 /// One request. What it borrows is the host's own copy of the bytes: the guest can't change them any more.
@@ -23,7 +26,7 @@ pub enum Request<'a> {
     Write {
         /// Standard error, not standard output.
         to_stderr: bool,
-        /// The bytes.
+        /// The bytes, at most [`STREAM_BYTES_MAX`].
         bytes: &'a [u8],
     },
     /// Bytes of standard input. Answer: `Bytes`, empty if there are none yet; `No` at the end.
@@ -100,7 +103,11 @@ pub enum End {
     },
 }
 
-/// Frames, innermost first.
+fn chunk(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    if bytes.len() > STREAM_BYTES_MAX as usize { Err(Malformed::TooMuch) } else { Ok(bytes) }
+}
+
+/// Frames, innermost first; at most [`BACKTRACE_FRAMES_MAX`].
 pub type Backtrace = Vec<StackFrame>;
 
 /// A line of a Wasm backtrace.
@@ -126,7 +133,7 @@ impl<'a> Request<'a> {
         let request = match reader.u8()? {
             0 => Self::Ready,
             1 => Self::Commit { address: reader.u64()?, bytes: reader.u64()? },
-            2 => Self::Write { to_stderr: reader.bool()?, bytes: reader.bytes()? },
+            2 => Self::Write { to_stderr: reader.bool()?, bytes: chunk(reader.bytes()?)? },
             3 => Self::Read { bytes_max: reader.u32()?, wait: reader.bool()? },
             4 => Self::Wait { deadline_nanos: reader.option(Reader::u64)?, stdin: reader.bool()? },
             5 => Self::MonotonicClock,
@@ -169,7 +176,10 @@ impl End {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match reader.u8()? {
             0 => Self::Exited { code: reader.u8()? },
-            1 => Self::Trapped { trap: reader.text()?.into(), backtrace: reader.list(StackFrame::read)? },
+            1 => Self::Trapped {
+                trap: reader.text()?.into(),
+                backtrace: reader.list_up_to(BACKTRACE_FRAMES_MAX.get(), StackFrame::read)?,
+            },
             2 => Self::LimitReached { limit: reader.u8()?, message: reader.text()?.into() },
             3 => Self::StartFailed { message: reader.text()?.into() },
             4 => Self::RuntimeFailed { message: reader.text()?.into() },
@@ -187,6 +197,47 @@ impl End {
             Self::StartFailed { message } => writer.u8(3).text(message),
             Self::RuntimeFailed { message } => writer.u8(4).text(message),
         };
+    }
+}
+
+/// Longest text of a [`LastWords`], in bytes.
+const LAST_WORDS_BYTES_MAX: usize = 512;
+/// What stands before the text of an [`Request::End`] with an [`End::RuntimeFailed`], and before its length.
+const RUNTIME_FAILED: [u8; 2] = [10, 4];
+const LAST_WORDS_HEAD: usize = RUNTIME_FAILED.len() + 4;
+
+/// An [`End::RuntimeFailed`] that takes no memory to write, because memory may be what failed. Text that is too long is
+/// cut.
+#[derive(Debug)]
+pub struct LastWords {
+    request: [u8; LAST_WORDS_HEAD + LAST_WORDS_BYTES_MAX],
+    text_bytes: usize,
+}
+
+impl LastWords {
+    /// Of whatever can be shown.
+    pub fn of(reason: &dyn fmt::Display) -> Self {
+        let mut words = Self { request: [0; LAST_WORDS_HEAD + LAST_WORDS_BYTES_MAX], text_bytes: 0 };
+        words.request[..2].copy_from_slice(&RUNTIME_FAILED);
+        // Fails when the text is too long, and what was written until then stays.
+        let _cut = fmt::write(&mut words, format_args!("{reason}"));
+        words
+    }
+
+    /// The request as bytes.
+    pub fn request(&self) -> &[u8] {
+        &self.request[..LAST_WORDS_HEAD + self.text_bytes]
+    }
+}
+
+impl fmt::Write for LastWords {
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        let end = piece.floor_char_boundary(LAST_WORDS_BYTES_MAX - self.text_bytes);
+        let at = LAST_WORDS_HEAD + self.text_bytes;
+        self.request[at..at + end].copy_from_slice(&piece.as_bytes()[..end]);
+        self.text_bytes += end;
+        self.request[2..LAST_WORDS_HEAD].copy_from_slice(&(self.text_bytes as u32).to_le_bytes());
+        if end == piece.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }
 

@@ -1,7 +1,11 @@
 //! Whatever a guest writes, the host's parser returns, and gives back no more than it was given.
 
 use proptest::{collection::vec, option, prelude::*};
-use wasmatrix_microvm_abi::{End, KvAnswer, KvRequest, Request, Response, StackFrame, Start, kv::Operation};
+use wasmatrix_microvm_abi::{
+    End, KvAnswer, KvRequest, LastWords, Malformed, Request, Response, StackFrame, Start,
+    kv::{BATCH_ENTRIES_MAX, Operation},
+    layout::STREAM_BYTES_MAX,
+};
 
 fn frame() -> impl Strategy<Value = StackFrame> {
     (option::of(".{0,20}"), option::of(".{0,20}"), any::<u32>(), option::of(any::<u64>()))
@@ -11,7 +15,7 @@ fn frame() -> impl Strategy<Value = StackFrame> {
 fn end() -> impl Strategy<Value = End> {
     prop_oneof![
         any::<u8>().prop_map(|code| End::Exited { code }),
-        (".{0,40}", vec(frame(), 0..70)).prop_map(|(trap, backtrace)| End::Trapped { trap, backtrace }),
+        (".{0,40}", vec(frame(), 0..=64)).prop_map(|(trap, backtrace)| End::Trapped { trap, backtrace }),
         (any::<u8>(), ".{0,40}").prop_map(|(limit, message)| End::LimitReached { limit, message }),
         ".{0,40}".prop_map(|message| End::StartFailed { message }),
         ".{0,40}".prop_map(|message| End::RuntimeFailed { message }),
@@ -110,6 +114,16 @@ proptest! {
     }
 
     #[test]
+    fn last_words_are_a_request_like_any_other(reason in ".{0,400}") {
+        let words = LastWords::of(&reason);
+        let Ok(Request::End(End::RuntimeFailed { message })) = Request::parse(words.request()) else {
+            panic!("they are no such request: {words:?}")
+        };
+        prop_assert!(reason.starts_with(&message));
+        prop_assert!(message == reason || (509..=512).contains(&message.len()), "{}", message.len());
+    }
+
+    #[test]
     fn messages_read_back_as_themselves(
         text in ".{0,30}", bytes in vec(any::<u8>(), 0..60), number: u64, flag: bool, end in end(),
     ) {
@@ -123,6 +137,26 @@ proptest! {
             prop_assert_eq!(Response::parse(&response.encode()), Ok(response));
         }
     }
+}
+
+/// What is many times as large in memory as on the wire is counted before it is made.
+#[test]
+fn there_is_no_more_of_anything_than_may_be() {
+    let kv = |operation| Request::Kv(KvRequest { bucket: "b", operation }).encode();
+    let (keys, entries) = (vec!["k"; BATCH_ENTRIES_MAX + 1], vec![("k", &b"v"[..]); BATCH_ENTRIES_MAX + 1]);
+    let frame = StackFrame { module: None, function: None, index: 0, offset: None };
+    let chunk = vec![0; STREAM_BYTES_MAX as usize + 1];
+    for request in [
+        kv(Operation::GetMany { keys: keys.clone() }),
+        kv(Operation::DeleteMany { keys: keys.clone() }),
+        kv(Operation::SetMany { entries }),
+        Request::End(End::Trapped { trap: String::new(), backtrace: vec![frame; 65] }).encode(),
+        Request::Write { to_stderr: false, bytes: &chunk }.encode(),
+    ] {
+        assert_eq!(Request::parse(&request), Err(Malformed::TooMuch));
+    }
+    assert!(Request::parse(&kv(Operation::GetMany { keys: keys[1..].to_vec() })).is_ok());
+    assert!(Request::parse(&Request::Write { to_stderr: false, bytes: &chunk[1..] }.encode()).is_ok());
 }
 
 #[test]

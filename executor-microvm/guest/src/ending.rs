@@ -8,7 +8,7 @@ use alloc::{
 use core::fmt;
 
 use wasmatrix_microvm_abi::{Backtrace, End, StackFrame, engine::BACKTRACE_FRAMES_MAX};
-use wasmtime::{FrameInfo, Trap, WasmBacktrace, WasmtimeBug, component::ResourceTableError};
+use wasmtime::{FrameInfo, OutOfMemory, Trap, WasmBacktrace, WasmtimeBug, component::ResourceTableError};
 
 use crate::limits::{LimitReached, Limiter};
 
@@ -52,6 +52,11 @@ pub(crate) fn cause(error: &wasmtime::Error, limiter: &Limiter) -> End {
     }
     if error.is::<RuntimeFault>() || error.is::<WasmtimeBug>() {
         return End::RuntimeFailed { message: error.root_cause().to_string() };
+    }
+    if let Some(failed) = error.downcast_ref::<OutOfMemory>() {
+        // In the words of an allocation that fails elsewhere, which the host knows.
+        let message = format!("memory allocation of {} bytes failed", failed.requested_allocation_size());
+        return End::RuntimeFailed { message };
     }
     let trap = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),

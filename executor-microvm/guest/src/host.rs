@@ -1,9 +1,9 @@
 //! The host, asked in types. It is believed: an answer of the wrong kind ends the machine.
 
-use alloc::{string::ToString, vec::Vec};
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use wasmatrix_microvm_abi::{End, KvAnswer, KvRequest, Request, Response, Start};
+use wasmatrix_microvm_abi::{End, KvAnswer, KvRequest, LastWords, Request, Response, Start};
 
 use crate::sys;
 
@@ -105,15 +105,19 @@ pub(crate) fn end(end: End) -> ! {
 
 /// Ends the machine because its own runtime failed.
 pub(crate) fn fail(reason: &dyn core::fmt::Display) -> ! {
-    // Saying why takes memory, and memory may be what failed: the second time it is not tried again.
+    // What is shown may fail in its turn; the second time it is not tried again.
     static FAILING: AtomicBool = AtomicBool::new(false);
-    if FAILING.swap(true, Relaxed) {
-        sys::halt();
+    if !FAILING.swap(true, Relaxed) {
+        sys::exchange(LastWords::of(reason).request());
     }
-    end(End::RuntimeFailed { message: reason.to_string() })
+    sys::halt()
 }
 
 #[panic_handler]
 fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
-    fail(info)
+    // Where files lay when this was built is nobody's business.
+    let place =
+        info.location().map(|place| (place.file().rsplit('/').next().unwrap_or_default(), place.line()));
+    let (file, line) = place.unwrap_or_default();
+    fail(&format_args!("{} ({file}:{line})", info.message()))
 }

@@ -5,7 +5,10 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use wasmatrix_microvm_abi::{KvAnswer, kv::Operation};
+use wasmatrix_microvm_abi::{
+    KvAnswer,
+    kv::{BATCH_ENTRIES_MAX, Operation},
+};
 use wasmtime::{
     Engine, StoreContextMut,
     component::{Component, Linker, LinkerInstance, Resource, Type, types::ComponentItem},
@@ -13,9 +16,6 @@ use wasmtime::{
 
 use super::{Bucket, Failure, bound, call, done, draft::bindings::wasi::keyvalue::store::Error};
 use crate::state::State;
-
-/// Keys or entries in one call.
-const ENTRIES_MAX: usize = 1000;
 
 /// What `get-many` answers with, besides an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +122,9 @@ fn bounded(keys: &[String]) -> Result<Vec<&str>, Failure> {
 }
 
 fn bound_entries(count: usize) -> Result<(), Failure> {
-    if count > ENTRIES_MAX {
+    if count > BATCH_ENTRIES_MAX {
         return Err(Failure::invalid(&format!(
-            "a batch has at most {ENTRIES_MAX} entries, this one {count}"
+            "a batch has at most {BATCH_ENTRIES_MAX} entries, this one {count}"
         )));
     }
     Ok(())

@@ -4,6 +4,7 @@
 
 use alloc::{string::String, vec, vec::Vec};
 
+use wasmatrix_microvm_abi::layout::STREAM_BYTES_MAX;
 use wasmtime::component::{Resource, ResourceTableError};
 
 use super::{
@@ -12,8 +13,6 @@ use super::{
 };
 use crate::{host, state::State};
 
-/// Most bytes that a program may write, or is given to read, at a time; the same as in process.
-const CHUNK_BYTES_MAX: u32 = 64 << 10;
 /// Most bytes in one blocking write, as the interface has it.
 const BLOCKING_WRITE_BYTES_MAX: u64 = 4096;
 
@@ -79,7 +78,7 @@ impl streams::Host for State {
 impl State {
     fn take(&self, handle: &Resource<Input>, length: u64, wait: bool) -> Result<Vec<u8>, Failure> {
         self.table.get(handle)?;
-        let bytes_max = u32::try_from(length).unwrap_or(u32::MAX).min(CHUNK_BYTES_MAX);
+        let bytes_max = u32::try_from(length).unwrap_or(u32::MAX).min(STREAM_BYTES_MAX);
         if bytes_max == 0 && !wait {
             return Ok(Vec::new());
         }
@@ -93,7 +92,7 @@ impl State {
 
     fn put(&mut self, handle: &Resource<Output>, bytes: &[u8]) -> Result<(), Failure> {
         let to_stderr = self.open(handle)?.to_stderr;
-        if bytes.len() > CHUNK_BYTES_MAX as usize {
+        if bytes.len() > STREAM_BYTES_MAX as usize {
             let message = "more bytes were written to a standard stream than it had asked for";
             return Err(Failure::Trap(wasmtime::Error::msg(message)));
         }
@@ -161,7 +160,7 @@ fn blocking(name: &str, length: u64) -> Result<(), Failure> {
 impl streams::HostOutputStream for State {
     fn check_write(&mut self, handle: Resource<Output>) -> Result<u64, Failure> {
         self.open(&handle)?;
-        Ok(CHUNK_BYTES_MAX.into())
+        Ok(STREAM_BYTES_MAX.into())
     }
 
     fn write(&mut self, handle: Resource<Output>, bytes: Vec<u8>) -> Result<(), Failure> {
@@ -187,7 +186,7 @@ impl streams::HostOutputStream for State {
 
     fn write_zeroes(&mut self, handle: Resource<Output>, length: u64) -> Result<(), Failure> {
         // One more than is allowed is enough to be refused for it.
-        let length = length.min(u64::from(CHUNK_BYTES_MAX) + 1);
+        let length = length.min(u64::from(STREAM_BYTES_MAX) + 1);
         self.put(&handle, &vec![0; length as usize])
     }
 
