@@ -21,6 +21,9 @@ pub struct Config {
     pub instances_max: u32,
     /// Machines kept booted ahead of need.
     pub pool_machines_max: u32,
+    /// Requests that one run may make of its host in a second, whatever its share of a processor; 0 counts as 1. Those
+    /// beyond are answered later.
+    pub requests_per_second_max: u32,
     /// Largest artifact taken in, in bytes.
     pub artifact_bytes_max: u64,
     /// Compilations at one time. Each uses all cores by itself where it can.
@@ -35,6 +38,7 @@ impl Default for Config {
             cache_bytes_max: 2 * GIB,
             instances_max: 1000,
             pool_machines_max: 4,
+            requests_per_second_max: 200_000,
             artifact_bytes_max: 128 * MIB,
             compilations_max: 2,
         }

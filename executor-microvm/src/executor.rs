@@ -26,6 +26,7 @@ pub struct MicrovmExecutor {
 struct Works {
     compiler: Compiler,
     pool: Arc<Pool>,
+    requests_per_second_max: u32,
     /// One permit for each run at a time.
     places: Arc<Semaphore>,
 }
@@ -59,6 +60,7 @@ impl Works {
         Ok(Self {
             compiler,
             pool: Pool::new(hypervisor, image, config.pool_machines_max),
+            requests_per_second_max: config.requests_per_second_max,
             places: Arc::new(Semaphore::new(places)),
         })
     }
@@ -104,7 +106,7 @@ impl Executor for MicrovmExecutor {
         let machine = works.pool.take().await.map_err(|error| {
             Error::new(ErrorKind::HostFault, "no micro-VM could be made").caused_by(error)
         })?;
-        Ok(Box::new(run::start(machine, &code, launch, permit).await?))
+        Ok(Box::new(run::start(machine, &code, launch, works.requests_per_second_max, permit).await?))
     }
 }
 

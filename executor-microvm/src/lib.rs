@@ -19,6 +19,7 @@
 //! | [`run`] | one run: the vCPU's thread and the driver's handle |
 //! | [`serve`] | what the host does for a guest |
 //! | [`ending`] | how an end is told |
+//! | `fuzzing` | for fuzz targets alone: a run without KVM |
 //! | [`sys`] | everything that needs `unsafe` |
 //!
 //! The host believes nothing that a machine says. A machine that breaks a rule is ended, alone.
@@ -30,6 +31,8 @@ mod config;
 mod elf;
 mod ending;
 mod executor;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod image;
 mod machine;
 mod pool;

@@ -12,17 +12,17 @@ use std::{ops::Range, sync::Arc};
 
 use kvm_bindings::{CpuId, kvm_regs, kvm_sregs};
 use kvm_ioctls::Kvm;
-use vm_memory::{Bytes, VolatileMemory};
 use wasmatrix_microvm_abi::{
     Malformed, Request, Response,
     engine::FeatureSet,
     layout::{
-        ARTIFACT, ARTIFACT_PHYSICAL, HEAP, HEAP_BYTES, IMAGE, IMAGE_PHYSICAL, LARGE_PAGE_BYTES, MEMORIES,
-        MEMORIES_END, MEMORIES_PHYSICAL, PAGE_BYTES, PRIVATE_PHYSICAL, REQUEST, REQUEST_BYTES_MAX, RESPONSE,
+        ARTIFACT, ARTIFACT_PHYSICAL, HEAP, HEAP_BYTES, IMAGE, IMAGE_PHYSICAL, LARGE_PAGE_BYTES,
+        MEMORIES_PHYSICAL, PAGE_BYTES, PRIVATE_PHYSICAL, REQUEST, REQUEST_BYTES_MAX, RESPONSE,
         RESPONSE_BYTES_MAX, RESPONSE_LENGTH, STACK, STACK_BYTES, TRAP_ENTRY,
     },
 };
 
+pub(crate) use self::guest_memory::GuestMemory;
 use self::{
     descriptors::{FRAME, STUBS},
     tables::{Access, OutOfTables, Tables},
@@ -34,8 +34,11 @@ use crate::{
 };
 
 mod descriptors;
+mod guest_memory;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod leftovers;
 mod registers;
 mod tables;
 
@@ -110,7 +113,7 @@ pub(crate) enum Violation {
     /// It asked for something that makes no sense now.
     #[error("a request out of turn")]
     OutOfTurn,
-    /// KVM failed.
+    /// KVM failed, which is no fault of the guest's.
     #[error("{0}")]
     Kvm(String),
 }
@@ -119,15 +122,12 @@ pub(crate) enum Violation {
 #[derive(Debug)]
 pub(crate) struct Machine {
     vm: Vm,
-    private: Arc<Memory>,
-    tables: Tables,
+    /// What its guest has a say in.
+    pub(crate) memory: GuestMemory,
     /// System registers of ring 3.
     ring3: kvm_sregs,
     /// Where compiled code is, in the guest's addresses.
     text: Range<u64>,
-    /// Linear memory: bytes that it may have, and has.
-    memory_bytes_max: u64,
-    memory_bytes: u64,
 }
 
 impl Machine {
@@ -198,7 +198,8 @@ impl Machine {
             rflags: registers::RING3_FLAGS,
             ..Default::default()
         })?;
-        Ok(Self { vm, private, tables, ring3, text: 0..0, memory_bytes_max: 0, memory_bytes: 0 })
+        let memory = GuestMemory::new(private, tables);
+        Ok(Self { vm, memory, ring3, text: 0..0 })
     }
 
     /// Gives a machine that is ready its code and its linear memory.
@@ -212,7 +213,7 @@ impl Machine {
             (text.end..size, Access::CONSTANT),
         ] {
             let bytes = range.end - range.start;
-            self.tables.map(ARTIFACT + range.start, ARTIFACT_PHYSICAL + range.start, bytes, access)?;
+            self.memory.tables.map(ARTIFACT + range.start, ARTIFACT_PHYSICAL + range.start, bytes, access)?;
         }
         self.vm.lend(Arc::clone(&code.memory), ARTIFACT_PHYSICAL, true)?;
         let memory_bytes_max = pages(memory_bytes_max);
@@ -221,7 +222,7 @@ impl Machine {
             self.vm.lend(memory(more)?, MEMORIES_PHYSICAL + LENT_AHEAD_BYTES, false)?;
         }
         self.text = ARTIFACT + code.text.start..ARTIFACT + code.text.end;
-        self.memory_bytes_max = memory_bytes_max;
+        self.memory.memory_bytes_max = memory_bytes_max;
         Ok(())
     }
 
@@ -230,55 +231,18 @@ impl Machine {
     pub(crate) fn step(&mut self, kicker: &Kicker, buffer: &mut Vec<u8>) -> Result<Step, Violation> {
         loop {
             match self.vm.run(kicker) {
-                Exit::Hypercall(length) => return self.fetch(length, buffer).map(Step::Request),
+                Exit::Hypercall(length) => return self.memory.fetch(length, buffer).map(Step::Request),
                 Exit::Exception(vector) => self.deliver(vector)?,
                 Exit::Kicked => return Ok(Step::Kicked),
                 Exit::Unexpected(what) => return Err(Violation::Unexpected(what)),
+                Exit::Failed(what) => return Err(Violation::Kvm(what)),
             }
         }
     }
 
-    fn fetch(&self, length: u32, buffer: &mut Vec<u8>) -> Result<usize, Violation> {
-        if length > REQUEST_BYTES_MAX {
-            return Err(Violation::RequestLength(length));
-        }
-        let bytes = length as usize;
-        if buffer.len() < bytes {
-            buffer.resize(bytes, 0);
-        }
-        let at = usize::try_from(REQUEST_AT).expect("an address fits in a 64-bit machine's usize");
-        let read = self.private.as_volatile_slice().read_slice(&mut buffer[..bytes], at);
-        read.map_err(|_| Violation::RequestLength(length)).map(|()| bytes)
-    }
-
     /// Answers the request. False: the answer is too long and was not given.
     pub(crate) fn answer(&self, response: &Response) -> bool {
-        let bytes = response.encode();
-        let Ok(length) = u32::try_from(bytes.len()) else { return false };
-        let at = |offset: u64| usize::try_from(offset).expect("an address fits in a 64-bit machine's usize");
-        let memory = self.private.as_volatile_slice();
-        length <= RESPONSE_BYTES_MAX
-            && memory.write_slice(&bytes, at(RESPONSE_AT)).is_ok()
-            && memory.write_obj(length, at(RESPONSE_LENGTH_AT)).is_ok()
-    }
-
-    /// Makes linear memory present, zeroed. False: it may not have so much, or not there.
-    pub(crate) fn commit(&mut self, address: u64, bytes: u64) -> bool {
-        let in_arena =
-            address >= MEMORIES && address.checked_add(bytes).is_some_and(|end| end <= MEMORIES_END);
-        let aligned = address.is_multiple_of(PAGE_BYTES) && bytes.is_multiple_of(PAGE_BYTES);
-        if !in_arena || !aligned || bytes > self.memory_bytes_max - self.memory_bytes {
-            return false;
-        }
-        let physical = MEMORIES_PHYSICAL + self.memory_bytes;
-        // Pages are spent even if some of them were there already: who asks twice has less, and the count stays right.
-        self.memory_bytes += bytes;
-        self.tables.map(address, physical, bytes, Access::DATA).is_ok()
-    }
-
-    /// Linear memory that is present, in bytes.
-    pub(crate) const fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.memory.answer(response)
     }
 
     /// Takes an exception of compiled code back to ring 3, where wasmtime makes a trap of it. Any other exception
@@ -291,7 +255,7 @@ impl Machine {
         if system.cs.selector & 3 != 0 || !STUBS.contains(&registers.rip) {
             return Err(Violation::ForgedException(vector));
         }
-        let frame: [u64; 5] = FRAME.map(|at| self.tables.read(at).unwrap_or_default());
+        let frame: [u64; 5] = FRAME.map(|at| self.memory.tables.read(at).unwrap_or_default());
         let [instruction, code_segment, _flags, stack, _stack_segment] = frame;
         let address = if vector == PAGE_FAULT { system.cr2 } else { 0 };
         let on_stack = (STACK + PAGE_BYTES..=STACK + STACK_BYTES).contains(&stack);

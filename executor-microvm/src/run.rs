@@ -180,6 +180,7 @@ pub(crate) async fn start(
     mut machine: Machine,
     code: &Code,
     launch: Launch,
+    requests_per_second_max: u32,
     permit: OwnedSemaphorePermit,
 ) -> Result<Run, Error> {
     machine.equip(code, launch.limits.memory_bytes_max).map_err(|error| {
@@ -189,7 +190,8 @@ pub(crate) async fn start(
     let share = Share::new(launch.limits.cpu_millis_per_second);
     let tick = if share.is_whole_core() { METER_TICK } else { TICK };
     let wall_time_max = launch.limits.wall_time_max;
-    let (host, start) = Host::new(launch, code.bytes, Arc::clone(&control), Arc::clone(&meter));
+    let (host, start) =
+        Host::new(launch, requests_per_second_max, code.bytes, Arc::clone(&control), Arc::clone(&meter));
     if !machine.answer(&Response::Start(start)) {
         let message = "arguments, environment and configuration are together larger than a micro-VM takes: give it less";
         return Err(Error::new(ErrorKind::Exhausted, message));
@@ -277,7 +279,7 @@ impl Guest {
         loop {
             let step = match self.machine.step(&self.control.kicker, &mut buffer) {
                 Ok(step) => step,
-                Err(violation) => return ending::fault(violation),
+                Err(violation) => return ending::violated(&violation),
             };
             let rest = self.account();
             match step {
@@ -290,7 +292,7 @@ impl Guest {
                     Ok(None) => {}
                     Ok(Some(cause)) => return cause,
                     Err(Unserved::Cut(cut)) => return cut.into(),
-                    Err(Unserved::Violation(violation)) => return ending::fault(violation),
+                    Err(Unserved::Violation(violation)) => return ending::violated(&violation),
                 },
             }
             if buffer.len() > BUFFER_BYTES_KEPT {
@@ -308,7 +310,7 @@ impl Guest {
     /// Serves a request; the answer is the end, if it was one.
     fn serve(&mut self, bytes: &[u8]) -> Result<Option<ExitCause>, Unserved> {
         let request = Request::parse(bytes).map_err(Violation::from)?;
-        let answer = match self.host.serve(&mut self.machine, request)? {
+        let answer = match self.host.serve(&mut self.machine.memory, request)? {
             Served::Answer(answer) => answer,
             Served::Started => {
                 if let Some(started) = self.started.take() {

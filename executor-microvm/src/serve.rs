@@ -4,17 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 use wasmatrix_executor_api::{Capabilities, Console, Launch, Meter, Output};
 use wasmatrix_microvm_abi::{End, Request, Response, Start, layout::CALL_BYTES_MAX};
 use wasmatrix_model::{Clock, LogLevel, SystemClock};
 
+use self::rate::Rate;
 use crate::{
-    machine::{Machine, Violation},
+    machine::{GuestMemory, Violation},
     run::{Control, Cut},
 };
 
 mod kv;
+mod rate;
 
 /// Bytes fetched from the console at a time.
 const READ_BYTES_MAX: usize = 64 << 10;
@@ -62,6 +67,7 @@ pub(crate) struct Host {
     console: Arc<dyn Console>,
     meter: Arc<Meter>,
     begun: Instant,
+    rate: Rate,
     /// Standard input that was fetched and not yet read.
     input: Bytes,
     input_ended: bool,
@@ -72,6 +78,7 @@ impl Host {
     /// For a launch that begins now, with all that its guest is told.
     pub(crate) fn new(
         launch: Launch,
+        requests_per_second_max: u32,
         code_bytes: u64,
         control: Arc<Control>,
         meter: Arc<Meter>,
@@ -94,6 +101,7 @@ impl Host {
             console: launch.console,
             meter,
             begun: Instant::now(),
+            rate: Rate::new(requests_per_second_max),
             input: Bytes::new(),
             input_ended: false,
             started: false,
@@ -112,8 +120,15 @@ impl Host {
         })
     }
 
-    /// Serves a request.
-    pub(crate) fn serve(&mut self, machine: &mut Machine, request: Request<'_>) -> Result<Served, Unserved> {
+    /// Serves a request, if need be after a while.
+    pub(crate) fn serve(
+        &mut self,
+        memory: &mut GuestMemory,
+        request: Request<'_>,
+    ) -> Result<Served, Unserved> {
+        if let Some(rest) = self.rate.charge(self.begun.elapsed()) {
+            self.wait_for(async { sleep(rest).await })?;
+        }
         let answer = match request {
             Request::Ready => return Err(Violation::OutOfTurn.into()),
             Request::Started if self.started => return Err(Violation::OutOfTurn.into()),
@@ -123,8 +138,8 @@ impl Host {
             }
             Request::End(end) => return Ok(Served::End(end)),
             Request::Commit { address, bytes } => {
-                let done = machine.commit(address, bytes);
-                self.meter.set_memory_bytes(machine.memory_bytes());
+                let done = memory.commit(address, bytes);
+                self.meter.set_memory_bytes(memory.memory_bytes());
                 whether(done)
             }
             Request::Write { to_stderr, bytes } => {

@@ -8,7 +8,8 @@ use std::{
 };
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use wasmatrix_microvm_abi::layout::{HYPERCALL_PORT, SUPERVISOR, TRAP_PORT};
+use vm_memory::{Bytes, VolatileMemory};
+use wasmatrix_microvm_abi::layout::{HYPERCALL_PORT, MEMORIES, MEMORIES_END, SUPERVISOR, TRAP_PORT};
 
 use super::{descriptors::STUBS, *};
 use crate::{compile::Code, elf::Segment, probe, probe::Hypervisor};
@@ -19,7 +20,7 @@ const WRITE_RBX: &[u8] = &[0x48, 0x89, 0x18]; // mov [rax], rbx
 const JUMP: &[u8] = &[0xff, 0xe0]; // jmp rax
 const UD2: &[u8] = &[0x0f, 0x0b];
 
-fn hypervisor() -> Option<Hypervisor> {
+pub(super) fn hypervisor() -> Option<Hypervisor> {
     match probe::open("/dev/kvm".as_ref()) {
         Ok(hypervisor) => Some(hypervisor),
         Err(reason) => {
@@ -32,9 +33,16 @@ fn hypervisor() -> Option<Hypervisor> {
 }
 
 /// A machine that is about to run that code, at [`IMAGE`]. The page after it is a constant, the one after that data.
-fn machine(hypervisor: &Hypervisor, code: &[u8]) -> Machine {
+pub(super) fn machine(hypervisor: &Hypervisor, code: &[u8]) -> Machine {
+    Machine::new(&hypervisor.kvm, &hypervisor.cpuid, &image(code, &[]), FeatureSet::default()).unwrap()
+}
+
+/// An image of one page of that code, one of those constants, and one of data.
+pub(super) fn image(code: &[u8], constants: &[u8]) -> Image {
     let shared = Memory::new(2 * PAGE_BYTES as usize).unwrap();
+    assert!(code.len() <= PAGE_BYTES as usize, "{} bytes of code are too many for a page", code.len());
     shared.as_volatile_slice().write_slice(code, 0).unwrap();
+    shared.as_volatile_slice().write_slice(constants, PAGE_BYTES as usize).unwrap();
     let data = Segment {
         address: IMAGE + 2 * PAGE_BYTES,
         bytes: vec![0xcc; 16],
@@ -42,8 +50,7 @@ fn machine(hypervisor: &Hypervisor, code: &[u8]) -> Machine {
         executable: false,
         writable: true,
     };
-    let image = Image { shared: Arc::new(shared), code_bytes: PAGE_BYTES, data };
-    Machine::new(&hypervisor.kvm, &hypervisor.cpuid, &image, FeatureSet::default()).unwrap()
+    Image { shared: Arc::new(shared), code_bytes: PAGE_BYTES, data }
 }
 
 fn run(hypervisor: &Hypervisor, code: &[u8]) -> Result<Step, Violation> {
@@ -51,12 +58,12 @@ fn run(hypervisor: &Hypervisor, code: &[u8]) -> Result<Step, Violation> {
 }
 
 /// mov rax, value; then the rest.
-fn with_rax(value: u64, rest: &[u8]) -> Vec<u8> {
+pub(super) fn with_rax(value: u64, rest: &[u8]) -> Vec<u8> {
     [&[0x48, 0xb8], &value.to_le_bytes()[..], rest].concat()
 }
 
 /// mov eax, value; mov dx, port; out dx, eax.
-fn hypercall(length: u32) -> Vec<u8> {
+pub(super) fn hypercall(length: u32) -> Vec<u8> {
     [&[0xb8], &length.to_le_bytes()[..], &[0x66, 0xba], &HYPERCALL_PORT.to_le_bytes(), &[0xef]].concat()
 }
 
@@ -206,13 +213,13 @@ fn no_page_leads_to_a_table_and_none_is_both_writable_and_executable() {
     let memory = Arc::new(Memory::new(4 * PAGE_BYTES as usize).unwrap());
     let code = Code { memory, bytes: 4 * PAGE_BYTES, text: PAGE_BYTES..2 * PAGE_BYTES };
     machine.equip(&code, 1 << 20).unwrap();
-    assert!(machine.commit(MEMORIES, 1 << 20));
-    assert!(!machine.commit(MEMORIES + (1 << 20), PAGE_BYTES), "no more than it may have");
+    assert!(machine.memory.commit(MEMORIES, 1 << 20));
+    assert!(!machine.memory.commit(MEMORIES + (1 << 20), PAGE_BYTES), "no more than it may have");
 
     let (writable, ring3, no_execute) = (1 << 1, 1 << 2, 1 << 63);
     let physical = |entry: u64| entry & 0x000f_ffff_ffff_f000;
-    let tables = machine.tables.own_pages();
-    let pages = machine.tables.pages();
+    let tables = machine.memory.tables.own_pages();
+    let pages = machine.memory.tables.pages();
     assert!(pages.len() > 300, "{}", pages.len());
     for (address, entry, bytes) in pages {
         assert!(entry & writable == 0 || entry & no_execute != 0, "{address:#x} is writable and executable");

@@ -152,7 +152,7 @@ impl Tables {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Tables {
     /// Every page that a processor would find: its address, its entry, and its length in bytes.
     pub(super) fn pages(&self) -> Vec<(u64, u64, u64)> {
@@ -160,7 +160,7 @@ impl Tables {
         let mut tables = vec![(self.root, 0, 3)];
         while let Some((table, start, level)) = tables.pop() {
             for slot in 0..512 {
-                let entry = self.read(table + slot * 8).unwrap();
+                let entry = self.read(table + slot * 8).expect("tables lie within private memory");
                 let address = start | slot << (12 + 9 * level);
                 match entry & PRESENT {
                     0 => {}
@@ -175,6 +175,7 @@ impl Tables {
     }
 
     /// The physical addresses of the tables themselves.
+    #[cfg(test)]
     pub(super) fn own_pages(&self) -> Vec<u64> {
         let mut found = vec![self.root()];
         let mut tables = vec![(self.root, 3)];

@@ -37,6 +37,8 @@ pub(crate) enum Exit {
     Kicked,
     /// It did something that no guest of ours does.
     Unexpected(String),
+    /// KVM could not run it.
+    Failed(String),
 }
 
 /// KVM refused something.
@@ -100,9 +102,12 @@ impl Vm {
                 Exit::Hypercall(u32::from_le_bytes([a, b, c, d]))
             }
             Ok(VcpuExit::IoOut(port, &[vector])) if port == u16::from(TRAP_PORT) => Exit::Exception(vector),
+            Ok(VcpuExit::FailEntry(reason, _)) => {
+                Exit::Failed(format!("KVM could not enter the processor, for reason {reason:#x}"))
+            }
             Ok(other) => Exit::Unexpected(format!("the processor stopped with {other:?}")),
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Exit::Kicked,
-            Err(error) => Exit::Unexpected(format!("the processor could not go on: {error}")),
+            Err(error) => Exit::Failed(format!("KVM could not run the processor: {error}")),
         };
         drop(seat);
         exit

@@ -1,0 +1,286 @@
+//! What one machine leaves to the next: nothing, in memory or in registers.
+//!
+//! The guests here are hostile images, so they read what a component can't reach: the runtime's heap and stack, the
+//! shared pages, the compiled code. They come out of the pool as any machine does. Whoever reuses machines has to pass
+//! here too.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use wasmatrix_executor_api::{
+    Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply, Closed, Console,
+    Instance as _, Launch, Output, Prepared,
+};
+use wasmatrix_microvm_abi::{End, layout::MEMORIES};
+use wasmatrix_model::{Digest, ExitCause, InstanceId, Limits, LogLevel};
+
+use super::{
+    hostile::{self, hypercall, hypervisor, image, with_rax},
+    *,
+};
+use crate::{pool::Pool, probe::Hypervisor, run};
+
+/// What a guest fills its machine with, hidden from itself by a mask: its own code is no find.
+const MARKER: u64 = 0x6d61_726b_6564_2121;
+const MASK: u64 = 0x5555_aaaa_3333_cccc;
+/// Linear memory that the guest asks for, in bytes.
+const MEMORY_BYTES: u64 = 1 << 20;
+
+/// Code by hand, with jumps that go back or are filled in later.
+#[derive(Default)]
+struct Assembly(Vec<u8>);
+
+impl Assembly {
+    fn put(&mut self, code: &[u8]) -> usize {
+        self.0.extend(code);
+        self.0.len()
+    }
+
+    /// jcc or jmp, with four bytes to where.
+    fn jump_back(&mut self, opcode: &[u8], to: usize) {
+        let after = self.put(opcode) + 4;
+        self.put(&(to as i32 - after as i32).to_le_bytes());
+    }
+
+    fn jump_ahead(&mut self, opcode: &[u8]) -> usize {
+        self.put(opcode);
+        self.put(&[0; 4])
+    }
+
+    fn land(&mut self, jump: usize) {
+        let distance = (self.0.len() - jump) as i32;
+        self.0[jump - 4..jump].copy_from_slice(&distance.to_le_bytes());
+    }
+
+    /// Writes a request and makes the hypercall.
+    fn ask(&mut self, request: &[u8]) {
+        for (at, byte) in (0_u8..).zip(request) {
+            // mov byte [rax + at], byte
+            self.put(&with_rax(REQUEST, &[0xc6, 0x40, at, *byte]));
+        }
+        self.put(&hypercall(request.len() as u32));
+    }
+
+    /// For each range of a table, start and number of words each, until one of no words: does something with rcx words
+    /// at rax.
+    fn for_each_range(&mut self, table: u64, word: impl Fn(&mut Self)) {
+        // mov rsi, table
+        self.put(&[0x48, 0xbe]);
+        let next_range = self.put(&table.to_le_bytes());
+        // mov rax, [rsi]; mov rcx, [rsi + 8]; add rsi, 16; test rcx, rcx; jz done
+        self.put(&[0x48, 0x8b, 0x06, 0x48, 0x8b, 0x4e, 0x08, 0x48, 0x83, 0xc6, 0x10, 0x48, 0x85, 0xc9]);
+        let done = self.jump_ahead(&[0x0f, 0x84]);
+        let next_word = self.0.len();
+        word(self);
+        // add rax, 8; dec rcx; jnz next_word; jmp next_range
+        self.put(&[0x48, 0x83, 0xc0, 0x08, 0x48, 0xff, 0xc9]);
+        self.jump_back(&[0x0f, 0x85], next_word);
+        self.jump_back(&[0xe9], next_range);
+        self.land(done);
+    }
+
+    /// Sets a bit of r15 if a word is the marker.
+    fn look(&mut self, table: u64, bit: u8) {
+        self.for_each_range(table, |code| {
+            // cmp [rax], r12; jne on; or r15, bit
+            code.put(&[0x4c, 0x39, 0x20]);
+            let on = code.jump_ahead(&[0x0f, 0x85]);
+            code.put(&[0x49, 0x83, 0xcf, bit]);
+            code.land(on);
+        });
+    }
+}
+
+/// Where a program finds the ranges that it may read, and those that it may write: in the page after its code.
+const READABLE: u64 = IMAGE + PAGE_BYTES;
+const WRITABLE: u64 = READABLE + PAGE_BYTES / 2;
+
+/// Looks for the marker in all that it can read, fills all that it can write, and looks again. The exit code has bit 0
+/// if the first look found any, bit 1 if the second did.
+fn look_and_fill() -> Vec<u8> {
+    let mut code = Assembly::default();
+    code.ask(&Request::Ready.encode());
+    code.ask(&Request::Started.encode());
+    code.ask(&Request::Commit { address: MEMORIES, bytes: MEMORY_BYTES }.encode());
+    // mov r12, MARKER ^ MASK; mov r13, MASK; xor r12, r13; xor r15d, r15d
+    code.put(&[0x49, 0xbc]);
+    code.put(&(MARKER ^ MASK).to_le_bytes());
+    code.put(&[0x49, 0xbd]);
+    code.put(&MASK.to_le_bytes());
+    code.put(&[0x4d, 0x31, 0xec, 0x45, 0x31, 0xff]);
+    code.look(READABLE, 1);
+    // mov [rax], r12
+    code.for_each_range(WRITABLE, |code| _ = code.put(&[0x4c, 0x89, 0x20]));
+    code.look(READABLE, 2);
+    let [ten, zero, _code] = Request::End(End::Exited { code: 0 }).encode()[..] else {
+        panic!("an exit has three bytes")
+    };
+    code.put(&with_rax(REQUEST, &[0xc6, 0x00, ten, 0xc6, 0x40, 0x01, zero]));
+    // mov [rax + 2], r15b
+    code.put(&[0x44, 0x88, 0x78, 0x02]);
+    code.put(&hypercall(3));
+    code.0
+}
+
+/// What ring 3 can read of a machine that is in use, and what it can write, as that machine's own tables have it.
+fn ranges(hypervisor: &Hypervisor, code: &Code) -> [Vec<(u64, u64)>; 2] {
+    let mut twin =
+        Machine::new(&hypervisor.kvm, &hypervisor.cpuid, &image(&[], &[]), FeatureSet::default()).unwrap();
+    twin.equip(code, MEMORY_BYTES).unwrap();
+    assert!(twin.memory.commit(MEMORIES, MEMORY_BYTES));
+    let mut pages = twin.memory.tables.pages();
+    pages.sort_unstable();
+    [1 << 2, 1 << 2 | 1 << 1].map(|rights| {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (address, _, bytes) in pages.iter().filter(|(_, entry, _)| entry & rights == rights) {
+            match ranges.last_mut() {
+                Some((start, words)) if *start + *words * 8 == *address => *words += bytes / 8,
+                _ => ranges.push((*address, bytes / 8)),
+            }
+        }
+        ranges
+    })
+}
+
+fn table(ranges: &[(u64, u64)]) -> Vec<u8> {
+    assert!(ranges.len() < (PAGE_BYTES / 2 / 16) as usize, "they fit in half a page, with an end");
+    ranges.iter().flat_map(|(start, words)| [start.to_le_bytes(), words.to_le_bytes()].concat()).collect()
+}
+
+struct Nobody;
+
+#[async_trait]
+impl Console for Nobody {
+    async fn write(&self, _output: Output, _bytes: bytes::Bytes) -> Result<(), Closed> {
+        Err(Closed)
+    }
+
+    async fn read(&self, _bytes_max: usize) -> bytes::Bytes {
+        bytes::Bytes::new()
+    }
+
+    fn log(&self, _level: LogLevel, _context: &str, _message: &str) {}
+}
+
+#[async_trait]
+impl Capabilities for Nobody {
+    async fn call(&self, _call: CapabilityCall) -> Result<CapabilityReply, CapabilityError> {
+        Err(CapabilityError::new(CapabilityErrorKind::Denied, "nobody may"))
+    }
+}
+
+fn launch() -> Launch {
+    Launch {
+        instance: InstanceId::generate(),
+        prepared: Prepared::new(Digest::of(&[]), Arc::new(())),
+        args: vec!["program".into()],
+        env: BTreeMap::new(),
+        config: BTreeMap::new(),
+        limits: Limits { memory_bytes_max: MEMORY_BYTES, ..Limits::default() },
+        capabilities: Arc::new(Nobody),
+        console: Arc::new(Nobody),
+    }
+}
+
+#[tokio::test]
+async fn no_byte_of_a_run_is_found_by_the_next() {
+    let Some(hypervisor) = hypervisor() else { return };
+    let memory = Arc::new(Memory::new(PAGE_BYTES as usize).unwrap());
+    let code = Code { memory, bytes: PAGE_BYTES, text: 0..PAGE_BYTES };
+    let [readable, writable] = ranges(&hypervisor, &code);
+    let total: u64 = writable.iter().map(|(_, words)| words * 8).sum();
+    assert!(total > HEAP_BYTES + STACK_BYTES + MEMORY_BYTES, "{total}: heap, stack and more are filled");
+    let mut constants = table(&readable);
+    constants.resize((WRITABLE - READABLE) as usize, 0);
+    constants.extend(table(&writable));
+
+    let pool = Pool::new(hypervisor, image(&look_and_fill(), &constants), 1);
+    let places = Arc::new(Semaphore::new(1));
+    for turn in 0..2 {
+        let machine = pool.take().await.unwrap();
+        let permit = Arc::clone(&places).acquire_owned().await.unwrap();
+        let mut run = run::start(machine, &code, launch(), u32::MAX, permit).await.unwrap();
+        // Only what it wrote itself.
+        assert_eq!(run.exited().await, ExitCause::Exited { code: 2 }, "turn {turn}");
+    }
+}
+
+/// A register file: how wide its registers are, how many there are, and how one is loaded from, or stored to, that
+/// offset from rax.
+struct File {
+    bytes: usize,
+    count: u8,
+    access: fn(u8, Way) -> Vec<u8>,
+}
+
+/// Which way a value goes, as the opcode has it.
+#[derive(Clone, Copy)]
+enum Way {
+    Load = 0x10,
+    Store = 0x11,
+}
+
+const XMM: File = File {
+    bytes: 16,
+    count: 16,
+    access: |register, way| match register {
+        0..8 => vec![0x0f, way as u8],
+        _ => vec![0x44, 0x0f, way as u8],
+    },
+};
+const YMM: File = File {
+    bytes: 32,
+    count: 16,
+    access: |register, way| vec![0xc5, if register < 8 { 0xfc } else { 0x7c }, way as u8],
+};
+const ZMM: File = File {
+    bytes: 64,
+    count: 32,
+    access: |register, way| {
+        let upper = (register >> 3 & 1 ^ 1) << 7 | (register >> 4 & 1 ^ 1) << 4;
+        vec![0x62, 0x61 | upper, 0x7c, 0x48, way as u8]
+    },
+};
+
+impl File {
+    /// Loads or stores all of them, at rax.
+    fn all(&self, way: Way) -> Vec<u8> {
+        let one = |register: u8| {
+            let offset = (usize::from(register) * self.bytes) as u32;
+            let operand = 0x80 | (register & 7) << 3;
+            [&(self.access)(register, way)[..], &[operand], &offset.to_le_bytes()].concat()
+        };
+        (0..self.count).flat_map(one).collect()
+    }
+
+    fn total(&self) -> usize {
+        self.bytes * usize::from(self.count)
+    }
+}
+
+#[test]
+fn registers_are_empty_at_the_start_whatever_was_in_them_before() {
+    let Some(hypervisor) = hypervisor() else { return };
+    // One thread for all of them, so that the processor's registers are those of the machine before.
+    for file in [&XMM, &YMM, &ZMM] {
+        let request = |code: &[u8]| with_rax(REQUEST, &[code, &hypercall(file.total() as u32)].concat());
+        // The first instruction that can't be had ends the machine, and then there is nothing to be found there.
+        for (name, code) in [
+            ("filled", [with_rax(IMAGE, &file.all(Way::Load)), request(&file.all(Way::Store))].concat()),
+            ("looked at", request(&file.all(Way::Store))),
+        ] {
+            let mut machine = hostile::machine(&hypervisor, &code);
+            let mut buffer = Vec::new();
+            match machine.step(&Kicker::default(), &mut buffer) {
+                Ok(Step::Request(length)) => {
+                    assert_eq!(length, file.total());
+                    let empty = buffer.iter().all(|byte| *byte == 0);
+                    assert_eq!(empty, name == "looked at", "{name}, of {} bytes each", file.bytes);
+                }
+                Err(Violation::Exception { vector: 6, .. }) if file.bytes > 16 => {}
+                other => panic!("{name}, of {} bytes each: {other:?}", file.bytes),
+            }
+        }
+    }
+}
