@@ -10,8 +10,10 @@
     reason = "a test that can't go on says so and fails, and one that is skipped says so"
 )]
 
+mod broken;
 mod ends;
 mod keyvalue;
 mod limits;
+mod oracle;
 mod stage;
 mod streams;
