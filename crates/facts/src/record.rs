@@ -1,9 +1,14 @@
 //! What happened on this node, in order: written once, never changed, kept in a bounded ring.
+//!
+//! The control plane's record has the facts of others in it too, as they came: each keeps the number, the time and the
+//! node that it was recorded with, and a token says how far a reader has come in this record.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, stream};
-use wasmatrix_model::{Clock, ErrorCode, Exit, ExitCause, Fact, FactKind, Failure, Frame, NodeId, RunId};
+use wasmatrix_model::{
+    Clock, ErrorCode, Exit, ExitCause, Fact, FactKind, Failure, Frame, NodeId, RunId, Timestamp,
+};
 
 use crate::ring::Ring;
 
@@ -12,12 +17,14 @@ const KEPT_BYTES_MAX: usize = 32 << 20;
 /// Most facts read from the ring at a time.
 const BATCH: usize = 256;
 
-/// The facts of one run of the agent.
+/// The facts of one run of the agent, or of the control plane.
 #[derive(Debug)]
 pub struct Facts {
     node: NodeId,
     clock: Arc<dyn Clock>,
     ring: Ring<Arc<Fact>>,
+    /// The number and the time of the last fact that was recorded here. Locked within the ring's lock only.
+    last: Mutex<(u64, Timestamp)>,
     /// Tells this run of the agent from every other, so that a token of another run is not mistaken for one of ours.
     run: RunId,
 }
@@ -34,7 +41,13 @@ pub struct Watched {
 impl Facts {
     /// An empty record that keeps at most `kept` facts.
     pub fn new(node: NodeId, clock: Arc<dyn Clock>, kept: usize) -> Self {
-        Self { node, clock, ring: Ring::new(kept, KEPT_BYTES_MAX), run: RunId::generate() }
+        Self {
+            node,
+            clock,
+            ring: Ring::new(kept, KEPT_BYTES_MAX),
+            last: Mutex::new((0, Timestamp::MIN)),
+            run: RunId::generate(),
+        }
     }
 
     /// Which run of the agent this is the record of.
@@ -47,11 +60,18 @@ impl Facts {
         let instance = kind.subject().map(|subject| subject.name.as_str());
         tracing::info!(instance, detail = kind.detail(), "{}", kind.name());
         let now = self.clock.now();
-        self.ring.push(bytes(&kind), |seq, before| {
+        self.ring.push(bytes(&kind), |_, _| {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             // The clock of the machine may be set back; the order of the facts may not.
-            let at = before.map_or(now, |before| before.at.max(now));
+            *last = (last.0 + 1, last.1.max(now));
+            let (seq, at) = *last;
             Arc::new(Fact { seq, at, node: self.node.clone(), kind })
         });
+    }
+
+    /// Takes a fact that was recorded elsewhere into this record, as it is.
+    pub fn adopt(&self, fact: Fact) {
+        self.ring.push(bytes(&fact.kind), |_, _| Arc::new(fact));
     }
 
     /// The facts after the one with `token` (empty: all that are kept), and with `follow` those to come.
@@ -126,32 +146,31 @@ fn read(facts: Arc<Facts>, after: u64, follow: bool) -> impl Stream<Item = Resul
     struct Reader {
         newest: tokio::sync::watch::Receiver<u64>,
         batch: std::vec::IntoIter<Arc<Fact>>,
-        after: u64,
+        /// The place in the ring of the last fact that was handed out.
+        told: u64,
         ended: bool,
     }
     let reader =
-        Reader { newest: facts.ring.subscribe(), batch: Vec::new().into_iter(), after, ended: false };
+        Reader { newest: facts.ring.subscribe(), batch: Vec::new().into_iter(), told: after, ended: false };
     stream::unfold((facts, reader), move |(facts, mut reader)| async move {
         loop {
             if let Some(fact) = reader.batch.next() {
-                let resume_token = format!("{}.{}", facts.run, fact.seq);
+                reader.told += 1;
+                let resume_token = format!("{}.{}", facts.run, reader.told);
                 return Some((Ok(Watched { fact, resume_token }), (facts, reader)));
             }
             if reader.ended {
                 return None;
             }
             reader.newest.borrow_and_update();
-            match facts.ring.after(reader.after, BATCH) {
+            match facts.ring.after(reader.told, BATCH) {
                 Ok((batch, _)) if batch.is_empty() && !follow => return None,
                 // The sender lives in `facts`, which this stream holds.
                 Ok((batch, _)) if batch.is_empty() => reader.newest.changed().await.ok()?,
-                Ok((batch, last)) => {
-                    reader.batch = batch.into_iter();
-                    reader.after = last;
-                }
+                Ok((batch, _)) => reader.batch = batch.into_iter(),
                 Err(oldest) => {
                     reader.ended = true;
-                    let failure = facts.gone(reader.after, oldest);
+                    let failure = facts.gone(reader.told, oldest);
                     return Some((Err(failure), (facts, reader)));
                 }
             }
@@ -198,6 +217,25 @@ mod tests {
         for bad in ["x", "x.1", &format!("{}.99", first.split('.').next().unwrap())] {
             assert_eq!(facts.watch(bad, true).err().unwrap().code, ErrorCode::InvalidRequest, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn facts_of_others_stay_as_they_were_and_have_their_place_in_the_record() {
+        let (ours, theirs) =
+            (facts(10), Arc::new(Facts::new("m".parse().unwrap(), Arc::new(SystemClock), 10)));
+        theirs.record(FactKind::NodeStopping);
+        theirs.record(FactKind::NodeStopping);
+        ours.record(FactKind::NodeStopping);
+        for watched in all(&theirs, "").await {
+            ours.adopt(Fact::clone(&watched.fact));
+        }
+        ours.record(FactKind::NodeStopping);
+        let seen = all(&ours, "").await;
+        let told: Vec<_> =
+            seen.iter().map(|watched| (watched.fact.node.as_str(), watched.fact.seq)).collect();
+        assert_eq!(told, [("n", 1), ("m", 1), ("m", 2), ("n", 2)]);
+        let rest = all(&ours, &seen[2].resume_token).await;
+        assert_eq!(rest.iter().map(|watched| watched.fact.seq).collect::<Vec<_>>(), [2]);
     }
 
     #[test]
