@@ -15,9 +15,13 @@
 //! |---|---|
 //! | [`service`] | validates each request and forwards it |
 //! | [`server`] | binds, with health and reflection, and drains |
+//! | [`placement`] | decides which node runs an instance |
+//! | [`liveness`] | decides whether a node is heard |
 
 #![forbid(unsafe_code)]
 
+pub mod liveness;
+pub mod placement;
 pub mod server;
 pub mod service;
 
