@@ -1,6 +1,6 @@
 //! Which nodes may run an instance, and what becomes of it when its node is lost.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,23 @@ impl OnNodeLoss {
     }
 }
 
+impl fmt::Display for OnNodeLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for OnNodeLoss {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|answer| answer.as_str() == text).ok_or_else(|| {
+            let shown: String = text.chars().take(40).collect();
+            Invalid::new("on_node_loss", format!("`{shown}` is no answer: write leave or restart-elsewhere"))
+        })
+    }
+}
+
 /// Which nodes may run an instance. The default: any node, spread from nobody, left where it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -135,6 +152,14 @@ mod tests {
         assert_eq!(labels("disk=hdd,zone=eu").unwrap().first_missing_in(&node), Some(("disk", "hdd")));
         assert_eq!(Labels::default().first_missing_in(&node), None);
         assert_eq!(node.to_string(), "disk=ssd,zone=eu");
+    }
+
+    #[test]
+    fn what_becomes_of_it_is_one_of_two_words() {
+        for answer in OnNodeLoss::ALL {
+            assert_eq!(answer.to_string().parse(), Ok(answer));
+        }
+        assert!("move".parse::<OnNodeLoss>().unwrap_err().problem.contains("restart-elsewhere"));
     }
 
     #[test]
