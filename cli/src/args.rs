@@ -3,6 +3,7 @@
 //! Every flag has a twin among the environment variables, `WASMATRIX_` and the flag's name in capitals. That is not
 //! written at each flag but done for all of them in [`command`], so that none can be forgotten.
 
+mod cluster;
 mod instance;
 mod verbs;
 
@@ -13,14 +14,18 @@ use wasmatrix_telemetry::Format as LogFormat;
 
 use crate::value;
 
-pub(crate) use instance::{Definition, Restart};
+pub(crate) use cluster::{Drain, NodeVerb, ProviderVerb, TokenVerb};
+pub(crate) use instance::{Definition, PlacementArgs, REPLICAS_MAX, Restart};
 pub(crate) use verbs::{
-    Apply, CacheArgs, Completion, Doctor, Events, Get, Grants, Inspect, KvPlace, Logs, Man, NodeVerb,
-    ProviderVerb, Remove, Run, Start, Stop, Up, Validate,
+    Apply, CacheArgs, Completion, Doctor, Events, Get, Grants, Inspect, KvPlace, Logs, Man, Ps, Remove, Run,
+    Start, Stop, Up, Validate,
 };
 
 /// Where a server listens, and a client asks, unless told otherwise.
 pub(crate) const ADDR_DEFAULT: &str = "http://127.0.0.1:7117";
+
+/// The one flag that has no twin in the environment.
+const INSECURE: &str = "insecure-plaintext-i-trust-this-network";
 
 /// What `wasmatrix exit-codes` says, and the long help.
 pub(crate) const EXIT_CODES: &str = "\
@@ -40,12 +45,13 @@ Of `wasmatrix run`: the guest's own exit code, or
   125  Wasmatrix failed; the guest is not to blame
   126  the artifact can't be run
   127  no such file
-  130  interrupted (143 by SIGTERM)
+  130  interrupted (143 by SIGTERM); of `wasmatrix node drain` too
   134  the guest trapped
   137  the guest reached a limit other than wall time
 
 Environment:
-  Every flag can be given as WASMATRIX_ and its name in capitals: --log-format is WASMATRIX_LOG_FORMAT.
+  Every flag can be given as WASMATRIX_ and its name in capitals: --log-format is WASMATRIX_LOG_FORMAT. But not
+  --insecure-plaintext-i-trust-this-network, which has to be written each time.
   NO_COLOR switches colours off. RUST_LOG is read where neither --log nor WASMATRIX_LOG is given.";
 
 /// Runs WebAssembly that you do not fully trust, with exactly what it was granted.
@@ -75,6 +81,13 @@ pub(crate) struct Global {
     /// Where the Wasmatrix to ask listens
     #[arg(long, global = true, value_name = "URL", default_value = ADDR_DEFAULT)]
     pub addr: String,
+    /// Where the certificate lies that is shown to an https:// address [default: certs/admin in the data directory]
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub certs: Option<std::path::PathBuf>,
+    /// Speak without encryption or proof of identity beyond this machine. Whoever can reach the network can then run
+    /// programs, and read and change all that is said
+    #[arg(long, global = true, value_parser = clap::builder::FalseyValueParser::new(), hide_short_help = true)]
+    pub insecure_plaintext_i_trust_this_network: bool,
     /// How data is written to standard output
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,
@@ -122,8 +135,8 @@ pub(crate) enum Verb {
     /// Start an instance
     Start(Start),
     /// List instances
-    #[command(visible_aliases = ["list", "ls"], after_help = "Example:\n  wasmatrix ps -o wide")]
-    Ps,
+    #[command(visible_aliases = ["list", "ls"])]
+    Ps(Ps),
     /// Show one instance whole
     Get(Get),
     /// Show what an instance said
@@ -144,9 +157,12 @@ pub(crate) enum Verb {
     Apply(Apply),
     /// Check an app.toml, without a server
     Validate(Validate),
-    /// Show nodes
+    /// Show nodes, and say which take instances
     #[command(subcommand)]
     Node(NodeVerb),
+    /// Make tokens with which machines join
+    #[command(subcommand)]
+    Token(TokenVerb),
     /// Show, start and stop capability providers
     #[command(subcommand)]
     Provider(ProviderVerb),
@@ -187,7 +203,8 @@ fn parse_from<T: Into<std::ffi::OsString> + Clone>(
 
 fn with_env_twins(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|arg| match arg.get_long() {
-        Some("help" | "version") | None => arg,
+        // Nobody should give up safety by what an environment left behind.
+        Some("help" | "version" | INSECURE) | None => arg,
         Some(long) => {
             let twin = format!("WASMATRIX_{}", long.replace('-', "_").to_uppercase());
             arg.env(twin).hide_env_values(true)

@@ -1,43 +1,46 @@
 //! The control plane's API as plain calls: each has a deadline, and an answer or an error in the words of the model.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`transport`] | an address into a connection |
+//! | [`instances`] | calls about instances |
+//! | [`nodes`] | calls about nodes, providers and join tokens |
+//! | [`streams`] | logs and facts, one at a time |
+//! | [`follow`], [`tail`] | facts and logs without an end, whatever becomes of the connection |
+//! | [`patience`] | how long is waited between two tries |
+
+pub(crate) mod follow;
+mod instances;
+pub(crate) mod nodes;
+mod patience;
+pub(crate) mod streams;
+pub(crate) mod tail;
+mod transport;
 
 use std::{future::Future, time::Duration};
 
-use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
-use tonic::{
-    Request, Response, Status,
-    transport::{Channel, Endpoint},
-};
-use wasmatrix_model::{
-    Capability, Clock as _, ErrorCode, Fact, Grant, Grants, InstanceSpec, InstanceStatus, LogRecord,
-    NodeStatus, ProviderStatus, SystemClock, failure::Invalid,
-};
-use wasmatrix_wire::{
-    failure, grant,
-    time::duration_to_v1,
-    v1::{self, control_plane_client::ControlPlaneClient},
-};
+use tonic::{Request, Response, Status, service::interceptor::InterceptedService, transport::Channel};
+use wasmatrix_model::{Clock as _, ErrorCode, SystemClock, failure::Invalid};
+use wasmatrix_wire::{failure, protocol, v1::control_plane_client::ControlPlaneClient};
 
 use crate::{
-    args::{Events, Global, Logs},
+    args::Global,
     error::{CliError, chain},
-    output::stream::FactWithToken,
 };
 
 /// Longest wait for an answer, unless `--timeout` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for what compiles a program first.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(300);
-/// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a connection that waits is asked whether its other end is still there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+
+type Stamp = fn(Request<()>) -> Result<Request<()>, Status>;
 
 /// A connection to a control plane.
 pub(crate) struct Client {
-    grpc: ControlPlaneClient<Channel>,
+    grpc: ControlPlaneClient<InterceptedService<Channel, Stamp>>,
     addr: String,
     timeout: Duration,
+    quiet: bool,
 }
 
 impl Client {
@@ -54,162 +57,33 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub(crate) async fn connect_within(global: &Global, timeout: Duration) -> Result<Self, CliError> {
-        let addr = &global.addr;
-        let wrong = || CliError::usage(format!("`{addr}` is no address: write it as http://127.0.0.1:7117"));
-        if !addr.starts_with("http://") {
-            return Err(wrong());
-        }
-        let endpoint = Endpoint::from_shared(addr.clone())
-            .map_err(|_| wrong())?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE);
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| CliError::Unreachable { addr: addr.clone(), reason: chain(&error) })?;
+        let channel = transport::connect(global).await?;
         Ok(Self {
-            grpc: ControlPlaneClient::new(channel)
+            grpc: ControlPlaneClient::with_interceptor(channel, protocol::stamped as Stamp)
                 .max_decoding_message_size(usize::MAX) // our own server's answers; pages are bounded by their count
                 .max_encoding_message_size(wasmatrix_wire::MESSAGE_BYTES_MAX),
-            addr: addr.clone(),
+            addr: global.addr.clone(),
             timeout: global.timeout.unwrap_or(timeout),
+            quiet: global.quiet,
         })
     }
 
-    /// Starts an instance and waits until its first run has begun.
-    pub(crate) async fn start(
-        &self,
-        spec: InstanceSpec,
-        artifact: Bytes,
-    ) -> Result<InstanceStatus, CliError> {
-        let parts = tokio_stream::iter(wasmatrix_wire::start_parts(spec, artifact));
-        let answer = self.answer(self.grpc.clone().start_instance(self.request(parts))).await?;
-        required("instance", answer.instance)
+    /// Whom it asks.
+    pub(crate) fn addr(&self) -> &str {
+        &self.addr
     }
 
-    /// Stops an instance and waits until it has ended.
-    pub(crate) async fn stop(&self, instance: &str, grace: Duration) -> Result<InstanceStatus, CliError> {
-        let request =
-            v1::StopInstanceRequest { instance: instance.to_owned(), grace: Some(duration_to_v1(grace)) };
-        let patience = self.timeout.saturating_add(grace);
-        let answer = self.answer_within(patience, self.grpc.clone().stop_instance(request)).await?;
-        required("instance", answer.instance)
-    }
-
-    /// Forgets an instance that has ended.
-    pub(crate) async fn remove(&self, instance: &str) -> Result<(), CliError> {
-        let request = v1::RemoveInstanceRequest { instance: instance.to_owned() };
-        self.answer(self.grpc.clone().remove_instance(self.request(request))).await?;
-        Ok(())
-    }
-
-    /// An instance as it is now.
-    pub(crate) async fn get(&self, instance: &str) -> Result<InstanceStatus, CliError> {
-        let request = v1::GetInstanceRequest { instance: instance.to_owned() };
-        let answer = self.answer(self.grpc.clone().get_instance(self.request(request))).await?;
-        required("instance", answer.instance)
-    }
-
-    /// Every instance, in the order of their names.
-    pub(crate) async fn list(&self) -> Result<Vec<InstanceStatus>, CliError> {
-        let mut instances = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let request = v1::ListInstancesRequest { page_token, ..Default::default() };
-            let page = self.answer(self.grpc.clone().list_instances(self.request(request))).await?;
-            for instance in page.instances {
-                instances.push(converted("instances", instance)?);
-            }
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(instances);
-            }
+    /// Says something to the person at the keyboard, on standard error.
+    pub(crate) fn say(&self, message: &str) {
+        use std::io::Write as _;
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{message}"); // not being heard is no failure
         }
-    }
-
-    /// Grants all or none; gives all grants in force.
-    pub(crate) async fn grant(&self, instance: &str, grants: &[Grant]) -> Result<Grants, CliError> {
-        let request = v1::AssignCapabilityRequest { instance: instance.to_owned(), grants: texts(grants) };
-        let answer = self.answer(self.grpc.clone().assign_capability(self.request(request))).await?;
-        grant::grants_from_v1(&answer.grants).map_err(|invalid| nonsense(&invalid))
-    }
-
-    /// Revokes all or none; gives all grants left in force.
-    pub(crate) async fn revoke(&self, instance: &str, grants: &[Grant]) -> Result<Grants, CliError> {
-        let request = v1::RevokeCapabilityRequest { instance: instance.to_owned(), grants: texts(grants) };
-        let answer = self.answer(self.grpc.clone().revoke_capability(self.request(request))).await?;
-        grant::grants_from_v1(&answer.grants).map_err(|invalid| nonsense(&invalid))
-    }
-
-    /// The lines that an instance said. Has no deadline once it has begun.
-    pub(crate) async fn logs(
-        &self,
-        args: &Logs,
-    ) -> Result<impl Stream<Item = Result<LogRecord, CliError>> + use<>, CliError> {
-        let request = v1::StreamLogsRequest {
-            instance: args.name.clone(),
-            follow: args.follow,
-            tail: args.tail,
-            after_seq: 0,
-        };
-        let lines = self.answer(self.grpc.clone().stream_logs(request)).await?;
-        let addr = self.addr.clone();
-        Ok(lines.map(move |line| required("record", line.map_err(|status| told(&addr, &status))?.record)))
-    }
-
-    /// What happened. Has no deadline once it has begun.
-    pub(crate) async fn facts(
-        &self,
-        args: &Events,
-    ) -> Result<impl Stream<Item = Result<FactWithToken, CliError>> + use<>, CliError> {
-        let request = v1::WatchFactsRequest {
-            follow: args.watch,
-            resume_token: args.since.clone().unwrap_or_default(),
-            instance: args.instance.clone().unwrap_or_default(),
-        };
-        let facts = self.answer(self.grpc.clone().watch_facts(request)).await?;
-        let addr = self.addr.clone();
-        Ok(facts.map(move |answer| {
-            let answer = answer.map_err(|status| told(&addr, &status))?;
-            let fact: Fact = required("fact", answer.fact)?;
-            Ok(FactWithToken { fact, resume_token: answer.resume_token })
-        }))
-    }
-
-    /// Every node.
-    pub(crate) async fn nodes(&self) -> Result<Vec<NodeStatus>, CliError> {
-        let answer = self.answer(self.grpc.clone().list_nodes(self.request(v1::ListNodesRequest {}))).await?;
-        answer.nodes.into_iter().map(|node| converted("nodes", node)).collect()
-    }
-
-    /// Lets a provider answer again.
-    pub(crate) async fn start_provider(&self, capability: Capability) -> Result<ProviderStatus, CliError> {
-        let request = v1::StartProviderRequest { capability: capability.to_string(), ..Default::default() };
-        let answer = self.answer(self.grpc.clone().start_provider(self.request(request))).await?;
-        required("provider", answer.provider)
-    }
-
-    /// Lets a provider finish what it has and take nothing new.
-    pub(crate) async fn stop_provider(
-        &self,
-        capability: Capability,
-        drain: Duration,
-    ) -> Result<ProviderStatus, CliError> {
-        let request = v1::StopProviderRequest {
-            capability: capability.to_string(),
-            drain: Some(duration_to_v1(drain)),
-            ..Default::default()
-        };
-        let patience = self.timeout.saturating_add(drain);
-        let answer = self.answer_within(patience, self.grpc.clone().stop_provider(request)).await?;
-        required("provider", answer.provider)
     }
 
     /// A request that tells the server how long its answer is waited for.
     fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request.set_timeout(self.timeout);
-        request
+        within(self.timeout, message)
     }
 
     async fn answer<T>(
@@ -226,14 +100,16 @@ impl Client {
     ) -> Result<T, CliError> {
         match tokio::time::timeout(patience, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(told(&self.addr, &status)),
+            Ok(Err(status)) => Err(transport::explained(told(&self.addr, &status)).await),
             Err(_) => Err(CliError::Deadline { addr: self.addr.clone(), seconds: patience.as_secs_f64() }),
         }
     }
 }
 
-fn texts(grants: &[Grant]) -> Vec<String> {
-    grants.iter().map(ToString::to_string).collect()
+fn within<T>(patience: Duration, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(patience);
+    request
 }
 
 /// What a status means: a refusal of the server's, or that the connection failed, or that no Wasmatrix answered.
@@ -251,8 +127,11 @@ fn told(addr: &str, status: &Status) -> CliError {
 }
 
 fn required<W, M: TryFrom<W, Error = Invalid>>(field: &str, message: Option<W>) -> Result<M, CliError> {
-    let message = message.ok_or_else(|| nonsense(&Invalid::new(field, "is missing")))?;
-    converted(field, message)
+    converted(field, present(field, message)?)
+}
+
+fn present<T>(field: &str, value: Option<T>) -> Result<T, CliError> {
+    value.ok_or_else(|| nonsense(&Invalid::new(field, "is missing")))
 }
 
 fn converted<W, M: TryFrom<W, Error = Invalid>>(field: &str, message: W) -> Result<M, CliError> {
@@ -273,6 +152,8 @@ mod tests {
     fn global(addr: &str) -> Global {
         Global {
             addr: addr.to_owned(),
+            certs: None,
+            insecure_plaintext_i_trust_this_network: false,
             output: OutputFormat::Table,
             timeout: Some(Duration::from_secs(10)),
             quiet: true,
@@ -288,6 +169,15 @@ mod tests {
             let Err(error) = Client::connect(&global(addr)).await else { panic!("{addr} was taken") };
             assert!(matches!(error, CliError::Usage { .. }), "{addr}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn plain_text_leaves_this_machine_only_on_demand() {
+        let mut global = global("http://192.0.2.1:7117");
+        global.timeout = Some(Duration::ZERO);
+        let Err(error) = Client::connect(&global).await else { panic!("it was taken") };
+        assert!(error.to_string().contains("write https://192.0.2.1:7117"), "{error}");
+        assert_eq!(error.exit(), crate::error::Exit::Usage);
     }
 
     #[tokio::test]
@@ -310,7 +200,7 @@ mod tests {
         });
         let client = Client::connect(&global(&addr)).await;
         let error = match client {
-            Ok(client) => client.list().await.expect_err("it hung up"),
+            Ok(client) => client.list(None).await.expect_err("it hung up"),
             Err(error) => error,
         };
         assert!(matches!(error, CliError::Broken { .. } | CliError::Unreachable { .. }), "{error:?}");

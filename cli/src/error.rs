@@ -255,6 +255,8 @@ impl From<Invalid> for CliError {
 pub(crate) struct Report<'a> {
     /// What went wrong.
     pub error: &'a CliError,
+    /// Of what among several.
+    pub of: Option<&'a str>,
     /// Whether the words in front are coloured.
     pub colour: bool,
 }
@@ -266,7 +268,8 @@ impl fmt::Display for Report<'_> {
         let word = |word: &str, paint: &str| {
             if self.colour { format!("{paint}{word}\x1b[0m") } else { word.to_owned() }
         };
-        write!(f, "{} {}", word("error:", RED_BOLD), self.error)?;
+        let of = self.of.map_or_else(String::new, |of| format!("{of}: "));
+        write!(f, "{} {of}{}", word("error:", RED_BOLD), self.error)?;
         match self.error {
             CliError::Output(cause) => write!(f, ": {cause}")?,
             CliError::Refused(failure) if failure.code == ErrorCode::Internal => {
@@ -298,12 +301,12 @@ mod tests {
     fn a_report_says_what_and_what_to_do() {
         let error =
             CliError::Unreachable { addr: crate::args::ADDR_DEFAULT.to_owned(), reason: String::new() };
-        let report = Report { error: &error, colour: false }.to_string();
+        let report = Report { error: &error, of: None, colour: false }.to_string();
         assert_eq!(
             report,
             "error: no Wasmatrix answers at http://127.0.0.1:7117\nhint: start one with `wasmatrix up`"
         );
-        assert!(Report { error: &error, colour: true }.to_string().starts_with("\x1b["));
+        assert!(Report { error: &error, of: None, colour: true }.to_string().starts_with("\x1b["));
     }
 
     #[test]

@@ -99,5 +99,5 @@ fn complain(error: &CliError) {
     if let CliError::Unreachable { reason, .. } = error {
         tracing::info!(%reason, "the transport's own words");
     }
-    let _ = writeln!(std::io::stderr(), "{}", Report { error, colour: colour() });
+    let _ = writeln!(std::io::stderr(), "{}", Report { error, of: None, colour: colour() });
 }

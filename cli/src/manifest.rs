@@ -24,7 +24,7 @@ use wasmatrix_model::{
     failure::Invalid,
 };
 
-use crate::{artifact, error::CliError};
+use crate::{artifact, error::CliError, value};
 
 pub(crate) use problem::{Place, Problems};
 
@@ -49,14 +49,16 @@ pub(crate) struct Draft {
     grants: Grants,
     limits: Limits,
     restart: RestartPolicy,
+    placement: Placement,
+    replicas: Option<u32>,
 }
 
 impl Draft {
-    /// The spec, once it is known what runs.
+    /// The spec of each of its replicas, or its one spec, once it is known what runs.
     ///
     /// # Errors
     /// A rule that concerns several values together.
-    pub(crate) fn spec(self, digest: Digest) -> Result<InstanceSpec, Invalid> {
+    pub(crate) fn specs(self, digest: Digest) -> Result<Vec<InstanceSpec>, Invalid> {
         let spec = InstanceSpec {
             name: self.name,
             digest,
@@ -67,10 +69,10 @@ impl Draft {
             grants: self.grants,
             limits: self.limits,
             restart: self.restart,
-            placement: Placement::default(),
+            placement: self.placement,
         };
         spec.validate()?;
-        Ok(spec)
+        value::replicas(&spec, self.replicas)
     }
 }
 
@@ -116,8 +118,10 @@ pub(crate) fn load(path: &Path) -> Result<Vec<Entry>, CliError> {
         if let Err(refusal) = wasmatrix_artifact::inspect(&artifact.bytes, artifact::PROGRAM_BYTES_MAX) {
             problems.push(file_place, format!("{}: {refusal}", draft.file.display()));
         }
-        match draft.spec(artifact.digest) {
-            Ok(spec) => entries.push(Entry { spec, artifact }),
+        match draft.specs(artifact.digest) {
+            Ok(specs) => {
+                entries.extend(specs.into_iter().map(|spec| Entry { spec, artifact: artifact.clone() }));
+            }
             Err(invalid) => problems.push(place, invalid.to_string()),
         }
     }

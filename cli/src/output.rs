@@ -2,7 +2,8 @@
 //!
 //! | module | what it says |
 //! |---|---|
-//! | [`rows`] | instances, nodes, providers as rows |
+//! | [`rows`] | instances |
+//! | [`nodes`] | nodes, providers, drains, join tokens |
 //! | [`stream`] | facts and log lines, one at a time |
 //! | [`human`] | ages, sizes and ends in a few characters |
 //!
@@ -10,6 +11,7 @@
 //! stream is one document on each line.
 
 pub(crate) mod human;
+pub(crate) mod nodes;
 pub(crate) mod rows;
 pub(crate) mod stream;
 
@@ -165,6 +167,18 @@ impl<W: Write> Printer<W> {
         self.out.flush()
     }
 
+    /// Whether a list can be drawn again and again in one place.
+    pub(crate) fn draws(&self) -> bool {
+        self.terminal && matches!(self.format, OutputFormat::Table | OutputFormat::Wide)
+    }
+
+    /// Makes room on a terminal for a list as it is now.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        const HOME_AND_CLEAR: &str = "\x1b[H\x1b[2J";
+        self.now = SystemClock.now();
+        write!(self.out, "{HOME_AND_CLEAR}")
+    }
+
     /// Says something to the person at the keyboard, on standard error. Not being heard is no failure.
     pub(crate) fn say(&self, message: &str) {
         if !self.quiet {
@@ -216,5 +230,7 @@ impl<W: Write> Printer<W> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! Text into values: sizes, durations, shares of a processor, pairs. The same words on the command line and in
 //! `app.toml`. Each function gives the value, or one sentence that says what was wrong and what to write.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bytesize::ByteSize;
 use jiff::fmt::friendly::SpanParser;
-use wasmatrix_model::{InstanceName, id::NAME_BYTES_MAX};
+use wasmatrix_model::{InstanceName, InstanceSpec, Labels, failure::Invalid, id::NAME_BYTES_MAX};
 
 /// A length of time: `500ms`, `10s`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -51,6 +51,37 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         Some(_) | None => Err(format!("`{}` is no pair: write NAME=VALUE", shown(text))),
     }
+}
+
+/// Labels, each key once.
+pub(crate) fn labels(pairs: &[(String, String)]) -> Result<Labels, Invalid> {
+    let mut labels = BTreeMap::new();
+    for (key, value) in pairs {
+        if let Some(first) = labels.insert(key.clone(), value.clone()) {
+            let key = shown(key);
+            let problem = format!("`{key}` is given twice, as `{}` and as `{}`", shown(&first), shown(value));
+            return Err(Invalid::new("labels", problem));
+        }
+    }
+    labels.try_into()
+}
+
+/// The specs of `count` replicas of `spec`: named by number from 0 and spread as one group. `None`: `spec` alone.
+pub(crate) fn replicas(spec: &InstanceSpec, count: Option<u32>) -> Result<Vec<InstanceSpec>, Invalid> {
+    let Some(count) = count else { return Ok(vec![spec.clone()]) };
+    let replica = |index: u32| {
+        let mut replica = spec.clone();
+        replica.name = format!("{}-{index}", spec.name).parse().map_err(|_| {
+            let problem = format!(
+                "`{}-{index}` is longer than {NAME_BYTES_MAX} bytes: choose a shorter name",
+                spec.name
+            );
+            Invalid::new("name", problem)
+        })?;
+        replica.placement.group = Some(spec.name.clone());
+        Ok(replica)
+    };
+    (0..count).map(replica).collect()
 }
 
 /// A name for an instance of the program in `file`: the file's own, made legal.
@@ -122,6 +153,27 @@ mod tests {
         assert_eq!(pair("A="), Ok(("A".to_owned(), String::new())));
         assert!(pair("A").is_err());
         assert!(pair("=b").is_err());
+    }
+
+    #[test]
+    fn a_label_is_given_once() {
+        let pair = |text: &str| pair(text).unwrap();
+        assert_eq!(labels(&[pair("zone=eu"), pair("disk=ssd")]).unwrap().to_string(), "disk=ssd,zone=eu");
+        let twice = labels(&[pair("zone=eu"), pair("zone=us")]).unwrap_err();
+        assert!(twice.problem.contains("given twice, as `eu` and as `us`"), "{twice}");
+        assert!(labels(&[pair("a b=c")]).unwrap_err().problem.contains("is no label"));
+    }
+
+    #[test]
+    fn replicas_are_numbered_from_nought_and_one_group() {
+        let spec = InstanceSpec::new("web".parse().unwrap(), wasmatrix_model::Digest::of(b""));
+        assert_eq!(replicas(&spec, None).unwrap(), std::slice::from_ref(&spec));
+        let three = replicas(&spec, Some(3)).unwrap();
+        let names: Vec<&str> = three.iter().map(|replica| replica.name.as_str()).collect();
+        assert_eq!(names, ["web-0", "web-1", "web-2"]);
+        assert!(three.iter().all(|replica| replica.placement.group.as_ref() == Some(&spec.name)));
+        let long = InstanceSpec::new("x".repeat(NAME_BYTES_MAX).parse().unwrap(), spec.digest);
+        assert!(replicas(&long, Some(1)).unwrap_err().problem.contains("shorter name"));
     }
 
     #[test]

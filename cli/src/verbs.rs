@@ -2,10 +2,12 @@
 //!
 //! | module | verbs |
 //! |---|---|
-//! | [`instances`] | `start`, `ps`, `get`, `stop`, `rm`, `grant`, `revoke` |
+//! | [`start`], [`ps`] | those |
+//! | [`instances`] | `get`, `stop`, `rm`, `grant`, `revoke` |
 //! | [`streams`] | `logs`, `events` |
 //! | [`apply`] | `apply`, `validate` |
-//! | [`nodes`] | `node`, `provider`, `version` |
+//! | [`nodes`] | `node`, `token` |
+//! | [`providers`] | `provider`, `version` |
 //! | [`doctor`] | `doctor` |
 //! | [`inspect`] | `inspect` |
 //! | [`shell`] | `completion`, `man`, `exit-codes` |
@@ -17,7 +19,10 @@ mod doctor;
 mod inspect;
 mod instances;
 mod nodes;
+mod providers;
+mod ps;
 mod shell;
+mod start;
 mod streams;
 
 use crate::{
@@ -37,8 +42,8 @@ pub(crate) async fn perform(cli: Cli) -> Result<u8, CliError> {
     match cli.verb {
         Verb::Run(args) => return run::run(args, global).await,
         Verb::Up(args) => return up::up(args, global).await,
-        Verb::Start(args) => instances::start(args, global, out).await?,
-        Verb::Ps => instances::list(global, out).await?,
+        Verb::Start(args) => start::start(args, global, out).await?,
+        Verb::Ps(args) => ps::ps(&args, global, out).await?,
         Verb::Get(args) => instances::get(&args, global, out).await?,
         Verb::Stop(args) => instances::stop(&args, global, out).await?,
         Verb::Rm(args) => instances::remove(&args, global, out).await?,
@@ -48,9 +53,10 @@ pub(crate) async fn perform(cli: Cli) -> Result<u8, CliError> {
         Verb::Events(args) => streams::events(&args, global, out).await?,
         Verb::Apply(args) => apply::apply(&args, global, out).await?,
         Verb::Validate(args) => apply::validate(&args, out)?,
-        Verb::Node(verb) => nodes::node(&verb, global, out).await?,
-        Verb::Provider(verb) => nodes::provider(&verb, global, out).await?,
-        Verb::Version => nodes::version(global, out).await?,
+        Verb::Node(verb) => return nodes::node(&verb, global, out).await,
+        Verb::Token(verb) => nodes::token(&verb, global, out).await?,
+        Verb::Provider(verb) => providers::provider(&verb, global, out).await?,
+        Verb::Version => providers::version(global, out).await?,
         Verb::Doctor(args) => return doctor::doctor(&args, out).await.map(|exit| exit as u8),
         Verb::Inspect(args) => inspect::inspect(&args, out)?,
         Verb::Completion(args) => shell::completion(&args)?,

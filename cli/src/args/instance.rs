@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use wasmatrix_model::{
-    Digest, ExecutorKind, Grant, InstanceName, InstanceSpec, Limits, RestartMode, RestartPolicy,
-    failure::Invalid,
+    Digest, ExecutorKind, Grant, InstanceName, InstanceSpec, Limits, NodeId, OnNodeLoss, Placement,
+    RestartMode, RestartPolicy, failure::Invalid,
 };
 
 use crate::value;
@@ -85,6 +85,42 @@ pub(crate) struct Restart {
     /// How long a run must last to begin a new row [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = value::duration)]
     pub restart_reset: Option<Duration>,
+}
+
+/// Where it may run, and how many of it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Placement")]
+pub(crate) struct PlacementArgs {
+    /// Only on nodes with this label, e.g. zone=eu-1; repeatable, and then only on nodes with all of them
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = value::pair)]
+    pub labels: Vec<(String, String)>,
+    /// Only on this node [default: the least loaded of those that will do]
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<NodeId>,
+    /// Start so many, named NAME-0, NAME-1 and so on, spread over the nodes
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(REPLICAS_MAX)))]
+    pub replicas: Option<u32>,
+    /// What becomes of it when its node is lost: leave, or restart-elsewhere
+    #[arg(long, value_name = "ANSWER", default_value_t = OnNodeLoss::Leave)]
+    pub on_node_loss: OnNodeLoss,
+}
+
+/// Most replicas that one start asks for.
+pub(crate) const REPLICAS_MAX: u32 = 1000;
+
+impl PlacementArgs {
+    /// The placement that the flags describe.
+    ///
+    /// # Errors
+    /// A label breaks a rule or is given twice.
+    pub(crate) fn placement(&self) -> Result<Placement, Invalid> {
+        Ok(Placement {
+            node: self.node.clone(),
+            labels: value::labels(&self.labels)?,
+            group: None,
+            on_node_loss: self.on_node_loss,
+        })
+    }
 }
 
 impl Definition {

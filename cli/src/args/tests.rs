@@ -33,7 +33,7 @@ fn every_flag_has_its_twin_in_the_environment_and_a_word_of_help() {
             let place = format!("{} {}", command.get_name(), arg.get_id());
             assert!(arg.get_help().is_some(), "{place} has no help");
             let Some(long) = arg.get_long() else { continue };
-            if ["help", "version"].contains(&long) {
+            if ["help", "version", INSECURE].contains(&long) {
                 continue;
             }
             flags += 1;
@@ -169,6 +169,9 @@ fn values_that_are_none_are_refused_with_what_to_write() {
         ("up --data-dir d --kv memory", "cannot be used with"),
         ("run --cache-dir d --no-cache app.wasm", "cannot be used with"),
         ("provider start http", "there is: kv"),
+        ("start --label zone app.wasm", "NAME=VALUE"),
+        ("start --replicas 0 app.wasm", "1..=1000"),
+        ("start --on-node-loss move app.wasm", "restart-elsewhere"),
         ("ps -o xml", "json"),
         ("ps --log-format loud", "auto, text or json"),
     ];
@@ -182,7 +185,7 @@ fn values_that_are_none_are_refused_with_what_to_write() {
 #[test]
 fn lists_and_shows_have_their_aliases() {
     for line in ["ps", "list", "ls"] {
-        assert!(matches!(parsed(&format!("wasmatrix {line}")).verb, Verb::Ps), "{line}");
+        assert!(matches!(parsed(&format!("wasmatrix {line}")).verb, Verb::Ps(_)), "{line}");
     }
     assert!(matches!(parsed("wasmatrix node ls").verb, Verb::Node(NodeVerb::List)));
     let cli = parsed("wasmatrix ps -o json --addr http://127.0.0.1:1 --timeout 1s");

@@ -2,10 +2,10 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Subcommand, builder::FalseyValueParser};
-use wasmatrix_model::{Capability, Grant, InstanceName, NodeId};
+use clap::{Args, builder::FalseyValueParser};
+use wasmatrix_model::{Grant, InstanceName, NodeId};
 
-use super::{Definition, Restart};
+use super::{Definition, PlacementArgs, Restart};
 use crate::value;
 
 /// Where key-value data is kept.
@@ -108,6 +108,7 @@ pub(crate) struct Up {
 Examples:
   wasmatrix start counter.wasm --grant kv:read,kv:write --restart on-failure
   wasmatrix start worker.wasm --name worker-2 --memory 64MiB --cpu 50% -- --queue mail
+  wasmatrix start web.wasm --replicas 3 --label zone=eu-1 --on-node-loss restart-elsewhere
 
 Waits until the first run has begun. If it can't begin, says why, exits non-zero, and lists it as crashed.")]
 pub(crate) struct Start {
@@ -123,6 +124,27 @@ pub(crate) struct Start {
     /// When it is started again.
     #[command(flatten)]
     pub restart: Restart,
+    /// Where it may run, and how many of it.
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+}
+
+/// `ps`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wasmatrix ps -o wide
+  wasmatrix ps --node b
+  wasmatrix ps --watch -o json | jq -r '.change + \" \" + .instance.spec.name'
+
+With --watch, a terminal shows the list as it is now; elsewhere there is a line for each change.")]
+pub(crate) struct Ps {
+    /// Go on with what changes, until Ctrl-C
+    #[arg(short, long, value_parser = FalseyValueParser::new())]
+    pub watch: bool,
+    /// Only those on this node
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<NodeId>,
 }
 
 /// `get`
@@ -157,7 +179,8 @@ Examples:
   wasmatrix events --instance counter
   wasmatrix events --watch -o json | jq .fact
 
-The JSON of an event holds its resume_token: --since goes on after it.")]
+The JSON of an event holds its resume_token: --since goes on after it.
+Should the control plane end and begin again, --watch goes on where it was and says so on standard error.")]
 pub(crate) struct Events {
     /// Go on with what happens from now on, until Ctrl-C
     #[arg(short, long, value_parser = FalseyValueParser::new())]
@@ -233,42 +256,16 @@ Example of an app.toml:
   wall_time = \"10s\"
   [instance.restart]
   policy = \"on-failure\"
-  backoff_initial = \"1s\"")]
+  backoff_initial = \"1s\"
+  [instance.placement]
+  labels = { zone = \"eu-1\" }       # only nodes with this label
+  on_node_loss = \"restart-elsewhere\"
+
+With `replicas = 3` there are counter-0, counter-1 and counter-2, spread over the nodes.")]
 pub(crate) struct Validate {
     /// The file; - is standard input
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub file: PathBuf,
-}
-
-/// `node`
-#[derive(Debug, Subcommand)]
-pub(crate) enum NodeVerb {
-    /// List nodes, what they can run and what they offer
-    #[command(visible_alias = "ls", after_help = "Example:\n  wasmatrix node list -o wide")]
-    List,
-}
-
-/// `provider`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ProviderVerb {
-    /// List providers
-    #[command(visible_alias = "ls", after_help = "Example:\n  wasmatrix provider list")]
-    List,
-    /// Let a provider answer again
-    #[command(after_help = "Example:\n  wasmatrix provider start kv")]
-    Start {
-        /// What it offers, e.g. kv
-        capability: Capability,
-    },
-    /// Let a provider finish what it has and take nothing new; calls to it are then refused as unavailable
-    #[command(after_help = "Example:\n  wasmatrix provider stop kv --drain 2s")]
-    Stop {
-        /// What it offers, e.g. kv
-        capability: Capability,
-        /// How long calls in flight may take
-        #[arg(long, value_name = "TIME", default_value = "5s", value_parser = value::duration)]
-        drain: Duration,
-    },
 }
 
 /// `inspect`

@@ -7,7 +7,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 use wasmatrix_model::{
-    ExecutorKind, Grant, Grants, InstanceName, Limits, RestartMode, RestartPolicy, failure::Invalid,
+    ExecutorKind, Grant, Grants, InstanceName, Labels, Limits, OnNodeLoss, Placement, RestartMode,
+    RestartPolicy, failure::Invalid,
 };
 
 use super::{
@@ -15,11 +16,22 @@ use super::{
     problem::{Place, Problems},
     reader::{Reader, Value},
 };
-use crate::value;
+use crate::{args::REPLICAS_MAX, value};
 
 /// The keys of an `[[instance]]`.
-const INSTANCE: &[&str] =
-    &["name", "file", "executor", "args", "env", "config", "grants", "limits", "restart"];
+const INSTANCE: &[&str] = &[
+    "name",
+    "file",
+    "executor",
+    "args",
+    "env",
+    "config",
+    "grants",
+    "limits",
+    "restart",
+    "placement",
+    "replicas",
+];
 /// The keys of an `[instance.limits]`.
 const LIMITS: &[&str] = &[
     "memory",
@@ -34,6 +46,9 @@ const LIMITS: &[&str] = &[
 /// The keys of an `[instance.restart]`.
 const RESTART: &[&str] =
     &["policy", "restarts_max", "backoff_initial", "backoff_max", "jitter_percent", "reset_after"];
+
+/// The keys of an `[instance.placement]`.
+const PLACEMENT: &[&str] = &["node", "labels", "on_node_loss"];
 
 /// Reads every instance of the file; what is wrong goes to `problems`.
 pub(crate) fn instances(text: &str, problems: &mut Problems) -> Vec<Draft> {
@@ -59,16 +74,26 @@ pub(crate) fn instances(text: &str, problems: &mut Problems) -> Vec<Draft> {
         return Vec::new();
     };
     let drafts: Vec<Draft> = array.iter().filter_map(|value| instance(&mut reader, value)).collect();
-    let mut seen: HashMap<&InstanceName, Place> = HashMap::new();
+    let mut seen: HashMap<String, Place> = HashMap::new();
     for draft in &drafts {
-        if let Some(first) = seen.insert(&draft.name, draft.place) {
-            problems.push(
-                draft.place,
-                format!("the name `{}` is taken by the instance at line {}", draft.name, first.line),
-            );
+        for name in names(draft) {
+            if let Some(first) = seen.get(&name) {
+                let message = format!("the name `{name}` is taken by the instance at line {}", first.line);
+                problems.push(draft.place, message);
+                break;
+            }
+            seen.insert(name, draft.place);
         }
     }
     drafts
+}
+
+/// What its replicas are called, or it alone.
+fn names(draft: &Draft) -> Vec<String> {
+    match draft.replicas {
+        None => vec![draft.name.to_string()],
+        Some(count) => (0..count).map(|index| format!("{}-{index}", draft.name)).collect(),
+    }
 }
 
 fn instance(reader: &mut Reader<'_, '_>, value: &Spanned<DeValue<'_>>) -> Option<Draft> {
@@ -94,6 +119,8 @@ fn instance(reader: &mut Reader<'_, '_>, value: &Spanned<DeValue<'_>>) -> Option
     let grants = table.get("grants").map(|value| grants(reader, value));
     let limits = table.get("limits").map(|value| limits(reader, value));
     let restart = table.get("restart").map(|value| restart(reader, value));
+    let placement = table.get("placement").map(|value| placement(reader, value));
+    let replicas = table.get("replicas").and_then(|value| replicas(reader, value));
     let (file, file_place) = file?;
     Some(Draft {
         place: reader.place(&span),
@@ -107,6 +134,8 @@ fn instance(reader: &mut Reader<'_, '_>, value: &Spanned<DeValue<'_>>) -> Option
         grants: grants.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         restart: restart.unwrap_or_default(),
+        placement: placement.unwrap_or_default(),
+        replicas,
     })
 }
 
@@ -228,4 +257,34 @@ fn restart(reader: &mut Reader<'_, '_>, value: Value<'_>) -> RestartPolicy {
         return RestartPolicy::default();
     }
     policy
+}
+
+fn placement(reader: &mut Reader<'_, '_>, value: Value<'_>) -> Placement {
+    let mut placement = Placement::default();
+    let Some(table) = reader.table("placement", value) else { return placement };
+    reader.check_keys(table, "[instance.placement]", PLACEMENT);
+    if let Some(value) = table.get("node") {
+        placement.node = reader.parsed("node", value, |text| text.parse().map_err(problem));
+    }
+    if let Some(value) = table.get("labels") {
+        let labels = Labels::try_from(reader.texts("labels", value));
+        match labels {
+            Ok(labels) => placement.labels = labels,
+            Err(invalid) => reader.object(&value.span(), format!("`labels`: {}", invalid.problem)),
+        }
+    }
+    if let Some(value) = table.get("on_node_loss") {
+        let answer = reader.parsed("on_node_loss", value, |text| text.parse::<OnNodeLoss>().map_err(problem));
+        placement.on_node_loss = answer.unwrap_or_default();
+    }
+    placement
+}
+
+fn replicas(reader: &mut Reader<'_, '_>, value: Value<'_>) -> Option<u32> {
+    let count: u32 = reader.count("replicas", value)?;
+    if (1..=REPLICAS_MAX).contains(&count) {
+        return Some(count);
+    }
+    reader.object(&value.span(), format!("`replicas`: take 1 to {REPLICAS_MAX}"));
+    None
 }

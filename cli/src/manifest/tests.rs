@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use wasmatrix_model::RestartMode;
+use wasmatrix_model::{OnNodeLoss, RestartMode};
 
 use super::*;
 
@@ -49,13 +49,17 @@ fn a_whole_instance_is_read_whole() {
         backoff_max = "1m"
         jitter_percent = 0
         reset_after = "1h"
+        [instance.placement]
+        node = "b"
+        labels = { zone = "eu-1" }
+        on_node_loss = "restart-elsewhere"
 
         [[instance]]
         name = "plain"
         file = "plain.wasm"
     "#;
     let mut drafts = parse("app.toml", text).unwrap().into_iter();
-    let spec = drafts.next().unwrap().spec(Digest::of(b"")).unwrap();
+    let spec = drafts.next().unwrap().specs(Digest::of(b"")).unwrap().remove(0);
     assert_eq!(spec.executor, ExecutorKind::Microvm);
     assert_eq!(spec.args, ["a", "b"]);
     assert_eq!(spec.env["K"], "V");
@@ -88,9 +92,12 @@ fn a_whole_instance_is_read_whole() {
             reset_after: Duration::from_secs(3600),
         }
     );
+    assert_eq!(spec.placement.node, Some("b".parse().unwrap()));
+    assert_eq!(spec.placement.labels.to_string(), "zone=eu-1");
+    assert_eq!(spec.placement.on_node_loss, OnNodeLoss::RestartElsewhere);
     let plain = drafts.next().unwrap();
     assert_eq!(plain.file, Path::new("plain.wasm"));
-    let spec = plain.spec(Digest::of(b"")).unwrap();
+    let spec = plain.specs(Digest::of(b"")).unwrap().remove(0);
     assert_eq!(spec, InstanceSpec::new("plain".parse().unwrap(), Digest::of(b"")));
 }
 
@@ -246,4 +253,35 @@ fn artifacts_are_found_beside_the_file_and_all_that_are_missing_are_told() {
     fs::write(&app, one("a", "a.wasm") + &one("b", "text.wasm")).unwrap();
     let error = load(&app).unwrap_err().to_string();
     assert!(error.contains("has 1 problem\n") && error.contains("app.toml:6:8: text.wasm: "), "{error}");
+}
+
+#[test]
+fn replicas_are_instances_of_one_group_with_names_of_their_own() {
+    let text = "[[instance]]\nname = \"web\"\nfile = \"web.wasm\"\nreplicas = 2\n";
+    let specs = parse("app.toml", text).unwrap().remove(0).specs(Digest::of(b"")).unwrap();
+    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    assert_eq!(names, ["web-0", "web-1"]);
+    assert!(specs.iter().all(|spec| spec.placement.group == Some("web".parse().unwrap())));
+    let clash = format!("{text}[[instance]]\nname = \"web-1\"\nfile = \"web.wasm\"\n");
+    assert_eq!(problems(&clash), ["5:1: the name `web-1` is taken by the instance at line 1"]);
+    for bad in ["0", "1001", "-1", "4294967296"] {
+        assert!(problem(&format!("replicas = {bad}")).starts_with("4:12: `replicas`: "), "{bad}");
+    }
+}
+
+#[test]
+fn a_placement_that_is_none_is_told_with_its_place() {
+    let cases = [
+        ("node = \"B\"", "5:8: `node`: "),
+        ("labels = { \"a b\" = \"c\" }", "5:10: `labels`: `a b=c` is no label"),
+        (
+            "on_node_loss = \"move\"",
+            "5:16: `on_node_loss`: `move` is no answer: write leave or restart-elsewhere",
+        ),
+        ("label = {}", "5:1: unknown key `label` in [instance.placement]: did you mean `labels`?"),
+    ];
+    for (line, expected) in cases {
+        let found = problem(&format!("[instance.placement]\n{line}"));
+        assert!(found.starts_with(expected), "{found}");
+    }
 }

@@ -1,8 +1,8 @@
-//! Instances, nodes and providers as rows of a table, and one instance whole.
+//! Instances as rows of a table, and one instance whole.
 
 use std::fmt::Write as _;
 
-use wasmatrix_model::{InstanceStatus, NodeStatus, Phase, ProviderStatus, Timestamp};
+use wasmatrix_model::{InstanceStatus, OnNodeLoss, Phase, Placement, Timestamp, Unknown};
 
 use super::{Column, Document, Row, human};
 
@@ -53,6 +53,46 @@ impl Row for InstanceStatus {
     }
 }
 
+/// An instance of several nodes: with its node also in a table that is not wide.
+#[derive(Debug, serde::Serialize)]
+#[serde(transparent)]
+pub(crate) struct Placed<'a>(pub &'a InstanceStatus);
+
+impl Document for Placed<'_> {
+    const KIND: &'static str = InstanceStatus::KIND;
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
+}
+
+impl Row for Placed<'_> {
+    const COLUMNS: &'static [Column] = &[
+        Column::new("NAME"),
+        Column::new("NODE"),
+        Column::new("PHASE"),
+        Column::new("EXECUTOR"),
+        Column::new("RESTARTS"),
+        Column::new("MEMORY"),
+        Column::new("AGE"),
+        Column::new("LAST EXIT"),
+        Column::wide("CPU"),
+        Column::wide("GRANTS"),
+        Column::wide("ID"),
+        Column::wide("ARTIFACT"),
+    ];
+
+    fn cells(&self, now: Timestamp) -> Vec<String> {
+        let mut cells = self.0.cells(now);
+        let node = cells.remove(NODE_CELL);
+        cells.insert(1, node);
+        cells
+    }
+}
+
+/// Where the node stands among an instance's cells.
+const NODE_CELL: usize = 9;
+
 fn restarts(instance: &InstanceStatus, now: Timestamp) -> String {
     match instance.next_restart_at {
         Some(next) if instance.phase == Phase::Crashed || instance.phase == Phase::Stopped => {
@@ -79,6 +119,13 @@ pub(crate) fn describe_instance(instance: &InstanceStatus, now: Timestamp) -> St
     line("Id:", instance.id.to_string());
     line("Node:", instance.node.to_string());
     line("Phase:", instance.phase.to_string());
+    if let Some(unknown) = &instance.unknown {
+        line("Why:", why_unknown(instance, unknown, now));
+    }
+    if instance.generation > 1 {
+        let after = instance.predecessor.map_or_else(String::new, |id| format!(", in place of {id}"));
+        line("Generation:", format!("{}{after}", instance.generation));
+    }
     line("Executor:", spec.executor.to_string());
     line("Artifact:", spec.digest.to_string());
     line("Created:", moment(instance.created_at));
@@ -95,6 +142,7 @@ pub(crate) fn describe_instance(instance: &InstanceStatus, now: Timestamp) -> St
         line("Config:", format!("{name}={value}"));
     }
     line("Grants:", grants(instance));
+    line("Placement:", placement(&spec.placement));
     line("Restart:", spec.restart.mode.to_string());
     line("Restarts:", restarts(instance, now));
     line(
@@ -118,76 +166,34 @@ pub(crate) fn describe_instance(instance: &InstanceStatus, now: Timestamp) -> St
     text
 }
 
-impl Document for NodeStatus {
-    const KIND: &'static str = "Node";
-
-    fn name(&self) -> String {
-        self.id.to_string()
-    }
+/// Why nobody can tell how an instance is, what was last known, and who does what about it.
+fn why_unknown(instance: &InstanceStatus, unknown: &Unknown, now: Timestamp) -> String {
+    let (node, last, since) = (&instance.node, unknown.last_phase, human::age(unknown.since, now));
+    let reason = &unknown.reason;
+    let answer = match instance.spec.placement.on_node_loss {
+        OnNodeLoss::Leave => format!(
+            "nobody restarts it, because on-node-loss is leave: it is known again when node {node} returns, and `wasmatrix \
+             node rm {node}` forgets it"
+        ),
+        OnNodeLoss::RestartElsewhere => format!(
+            "on-node-loss is restart-elsewhere: `wasmatrix events --instance {}` tells what became of that",
+            instance.spec.name
+        ),
+    };
+    format!("{reason}; last seen {last}, {since} ago; {answer}")
 }
 
-impl Row for NodeStatus {
-    const COLUMNS: &'static [Column] = &[
-        Column::new("NODE"),
-        Column::new("VERSION"),
-        Column::new("INSTANCES"),
-        Column::new("EXECUTORS"),
-        Column::new("PROVIDERS"),
-        Column::new("AGE"),
-        Column::wide("NOT AVAILABLE"),
-    ];
-
-    fn cells(&self, now: Timestamp) -> Vec<String> {
-        let (usable, unusable): (Vec<_>, Vec<_>) =
-            self.executors.iter().partition(|executor| executor.unavailable.is_none());
-        let join = |texts: Vec<String>| if texts.is_empty() { "-".to_owned() } else { texts.join(",") };
-        vec![
-            self.id.to_string(),
-            self.version.clone(),
-            format!("{}/{}", self.load.instances, self.capacity.instances_max),
-            join(usable.iter().map(|executor| executor.kind.to_string()).collect()),
-            join(self.providers.iter().map(|p| format!("{}({})", p.capability, p.phase.as_str())).collect()),
-            human::age(self.started_at, now),
-            join(
-                unusable
-                    .iter()
-                    .map(|executor| {
-                        format!("{}: {}", executor.kind, executor.unavailable.as_deref().unwrap_or(""))
-                    })
-                    .collect(),
-            ),
-        ]
+fn placement(placement: &Placement) -> String {
+    let mut parts = Vec::new();
+    if let Some(node) = &placement.node {
+        parts.push(format!("only node {node}"));
     }
-}
-
-/// A provider with its node.
-#[derive(Debug, serde::Serialize)]
-pub(crate) struct ProviderOnNode {
-    /// Where it is.
-    pub node: String,
-    /// What it is.
-    #[serde(flatten)]
-    pub provider: ProviderStatus,
-}
-
-impl Document for ProviderOnNode {
-    const KIND: &'static str = "Provider";
-
-    fn name(&self) -> String {
-        self.provider.capability.to_string()
+    if !placement.labels.is_empty() {
+        parts.push(format!("only nodes with {}", placement.labels));
     }
-}
-
-impl Row for ProviderOnNode {
-    const COLUMNS: &'static [Column] =
-        &[Column::new("CAPABILITY"), Column::new("PHASE"), Column::new("BACKEND"), Column::new("NODE")];
-
-    fn cells(&self, _now: Timestamp) -> Vec<String> {
-        vec![
-            self.provider.capability.to_string(),
-            self.provider.phase.as_str().to_owned(),
-            self.provider.backend.clone(),
-            self.node.clone(),
-        ]
+    if let Some(group) = &placement.group {
+        parts.push(format!("spread with group {group}"));
     }
+    parts.push(format!("on-node-loss {}", placement.on_node_loss));
+    parts.join("; ")
 }

@@ -1,11 +1,15 @@
 //! Every format of every kind of output, without a server.
 
 use wasmatrix_model::{
-    Exit, ExitCause, Fact, FactKind, Frame, InstanceId, InstanceSpec, InstanceStatus, LogRecord, LogStream,
-    Phase, Subject, Usage,
+    Fact, FactKind, InstanceStatus, LogRecord, LogStream, OnNodeLoss, Phase, Subject, Unknown,
 };
 
-use super::{rows::describe_instance, stream::FactWithToken, *};
+use super::{
+    rows::{Placed, describe_instance},
+    samples::instance,
+    stream::FactWithToken,
+    *,
+};
 
 fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
@@ -19,33 +23,6 @@ fn printed(
     let mut printer = Printer { out: Vec::new(), format, quiet: false, terminal, now: now() };
     print(&mut printer).unwrap();
     String::from_utf8(printer.out).unwrap()
-}
-
-fn instance(name: &str) -> InstanceStatus {
-    let mut spec = InstanceSpec::new(name.parse().unwrap(), wasmatrix_model::Digest::of(b""));
-    spec.grants.assign("kv:read".parse().unwrap()).unwrap();
-    let trap = ExitCause::Trapped {
-        trap: "wasm trap: integer divide by zero".to_owned(),
-        backtrace: vec![Frame { module: None, function: "main".to_owned(), offset: Some(16) }],
-    };
-    InstanceStatus {
-        id: "01890a5d-ac96-774b-bcce-b302099a8057".parse::<InstanceId>().unwrap(),
-        node: "local".parse().unwrap(),
-        grants: spec.grants.clone(),
-        spec,
-        phase: Phase::Crashed,
-        created_at: "2026-11-20T11:50:00Z".parse().unwrap(),
-        started_at: Some("2026-11-20T11:55:00Z".parse().unwrap()),
-        last_exit: Some(Exit { at: "2026-11-20T11:59:00Z".parse().unwrap(), cause: trap }),
-        restart_count: 2,
-        next_restart_at: Some("2026-11-20T12:00:04Z".parse().unwrap()),
-        usage: Usage { memory_bytes: 64 << 10, ..Usage::default() },
-        generation: 1,
-        predecessor: None,
-        idempotency_key: None,
-        revision: 0,
-        unknown: None,
-    }
 }
 
 fn fact() -> FactWithToken {
@@ -180,4 +157,43 @@ fn an_instance_shown_whole_says_why_it_ended_and_where() {
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
+}
+
+#[test]
+fn among_several_nodes_each_instance_has_its_own_in_every_table() {
+    let status = instance("a");
+    let text = printed(OutputFormat::Table, false, |out| out.list(&[Placed(&status)]));
+    let heads: Vec<&str> = text.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(&heads[..3], ["NAME", "NODE", "PHASE"]);
+    assert!(text.contains("a     local  crashed"), "{text}");
+    let wide = printed(OutputFormat::Wide, false, |out| out.list(&[Placed(&status)]));
+    assert!(wide.lines().nth(1).unwrap().contains("kv:read  01890a5d-ac96-774b"), "{wide}");
+    // As documents they are what they were.
+    let json = |placed: bool| {
+        printed(OutputFormat::Json, false, |out| {
+            if placed { out.list(&[Placed(&status)]) } else { out.list(std::slice::from_ref(&status)) }
+        })
+    };
+    assert_eq!(json(true), json(false));
+}
+
+#[test]
+fn an_unknown_instance_says_why_and_who_does_what_about_it() {
+    let mut status = instance("a");
+    status.phase = Phase::Unknown;
+    status.unknown = Some(Unknown {
+        since: "2026-11-20T11:59:20Z".parse().unwrap(),
+        last_phase: Phase::Running,
+        reason: "node local has been silent for 17 s".to_owned(),
+    });
+    let text = printed(OutputFormat::Table, false, |out| out.one(&status, describe_instance));
+    let why = text.lines().find(|line| line.starts_with("Why:")).unwrap();
+    for part in
+        ["silent for 17 s", "last seen running, 40s ago", "on-node-loss is leave", "wasmatrix node rm local"]
+    {
+        assert!(why.contains(part), "{part} is not in {why}");
+    }
+    status.spec.placement.on_node_loss = OnNodeLoss::RestartElsewhere;
+    let text = printed(OutputFormat::Table, false, |out| out.one(&status, describe_instance));
+    assert!(text.contains("on-node-loss is restart-elsewhere") && !text.contains("nobody"), "{text}");
 }

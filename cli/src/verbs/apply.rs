@@ -1,10 +1,11 @@
 //! `apply` and `validate`. Applying is a convenience for several starts, once: it changes nothing that exists, and
 //! keeps no wish for later.
 
+use futures::StreamExt as _;
 use serde::Serialize;
 use wasmatrix_model::{ErrorCode, InstanceSpec, InstanceStatus, Timestamp};
 
-use super::instances::say_error;
+use super::{instances::say_error_of, start::STARTS_AT_A_TIME};
 use crate::{
     args::{Apply, Global, Validate},
     client::{Client, START_TIMEOUT},
@@ -69,15 +70,18 @@ pub(crate) async fn apply(args: &Apply, global: &Global, out: &mut Printer) -> R
     let all = entries.len();
     let mut applied = Vec::with_capacity(all);
     let mut first = None;
-    for entry in entries {
-        let name = entry.spec.name.to_string();
-        let (outcome, detail, exit) = match apply_one(&client, entry).await {
+    let outcomes = entries
+        .into_iter()
+        .map(|entry| async { (entry.spec.name.to_string(), apply_one(&client, entry).await) });
+    let mut outcomes = futures::stream::iter(outcomes).buffered(STARTS_AT_A_TIME);
+    while let Some((name, outcome)) = outcomes.next().await {
+        let (outcome, detail, exit) = match outcome {
             Ok((outcome, detail)) => {
                 (outcome, detail, (outcome == Outcome::Conflict).then_some(Exit::Conflict))
             }
             Err(error @ (CliError::Unreachable { .. } | CliError::Broken { .. })) => return Err(error),
             Err(error) => {
-                say_error(&error);
+                say_error_of(&name, &error);
                 (Outcome::Failed, error.to_string(), Some(error.exit()))
             }
         };
@@ -126,6 +130,7 @@ fn differences(wanted: &InstanceSpec, existing: &InstanceSpec) -> Vec<&'static s
         ("grants", wanted.grants == existing.grants),
         ("limits", wanted.limits == existing.limits),
         ("restart", wanted.restart == existing.restart),
+        ("placement", wanted.placement == existing.placement),
     ];
     fields.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
@@ -185,7 +190,8 @@ mod tests {
         other.grants.assign("kv:read".parse().unwrap()).unwrap();
         other.limits.handles_max = 16;
         other.restart.mode = RestartMode::Always;
-        let all = ["file", "executor", "args", "env", "config", "grants", "limits", "restart"];
+        other.placement.node = Some("b".parse().unwrap());
+        let all = ["file", "executor", "args", "env", "config", "grants", "limits", "restart", "placement"];
         assert_eq!(differences(&plain, &other), all);
     }
 }

@@ -1,45 +1,15 @@
-//! `start`, `ps`, `get`, `stop`, `rm`, `grant` and `revoke`.
+//! `get`, `stop`, `rm`, `grant` and `revoke`.
 
 use std::time::Duration;
 
 use wasmatrix_model::{ErrorCode, Grants as GrantSet, Phase};
 
 use crate::{
-    args::{Get, Global, Grants, Remove, Start, Stop},
-    artifact,
-    client::{Client, START_TIMEOUT},
+    args::{Get, Global, Grants, Remove, Stop},
+    client::Client,
     error::{CliError, Report},
-    output::{Printer, human, rows::describe_instance},
+    output::{Printer, rows::describe_instance},
 };
-
-/// Starts an instance and shows it.
-pub(crate) async fn start(args: Start, global: &Global, out: &mut Printer) -> Result<(), CliError> {
-    let artifact = artifact::read(&args.file)?;
-    let mut spec = args.definition.spec(args.default_name(), artifact.digest, args.args)?;
-    spec.restart = args.restart.policy();
-    spec.validate()?;
-    let client = Client::connect_within(global, START_TIMEOUT).await?;
-    let instance = client.start(spec, artifact.bytes).await?;
-    let name = &instance.spec.name;
-    match (&instance.last_exit, instance.phase) {
-        (Some(exit), phase) if !phase.is_live() => {
-            out.say(&format!("{name} has run and ended: {}", human::exit(&exit.cause)));
-        }
-        _ => out.say(&format!("{name} is {}; follow it with `wasmatrix logs -f {name}`", instance.phase)),
-    }
-    out.row(&instance)?;
-    Ok(())
-}
-
-/// Lists instances.
-pub(crate) async fn list(global: &Global, out: &mut Printer) -> Result<(), CliError> {
-    let instances = Client::connect(global).await?.list().await?;
-    if instances.is_empty() {
-        out.say("there are no instances; start one with `wasmatrix start FILE`");
-    }
-    out.list(&instances)?;
-    Ok(())
-}
 
 /// Shows one instance whole.
 pub(crate) async fn get(args: &Get, global: &Global, out: &mut Printer) -> Result<(), CliError> {
@@ -138,6 +108,15 @@ async fn for_each(
 
 /// Tells an error that does not end the verb.
 pub(crate) fn say_error(error: &CliError) {
+    tell_error(Report { error, of: None, colour: false });
+}
+
+/// The same of one thing among several.
+pub(crate) fn say_error_of(name: &str, error: &CliError) {
+    tell_error(Report { error, of: Some(name), colour: false });
+}
+
+fn tell_error(report: Report<'_>) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{}", Report { error, colour: false });
+    let _ = writeln!(std::io::stderr(), "{report}");
 }

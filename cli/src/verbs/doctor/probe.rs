@@ -21,24 +21,7 @@ const MEMORY_BYTES_MIN: u64 = 512 << 20;
 
 /// The processor, the memory, and the limits of this process.
 pub(crate) fn machine() -> Vec<Check> {
-    vec![kvm(), processor(), memory(), address_space(), mappings(), overcommit(), open_files()]
-}
-
-fn kvm() -> Check {
-    const NAME: &str = "/dev/kvm";
-    let path = std::path::Path::new(NAME);
-    match access(path, Access::READ_OK | Access::WRITE_OK) {
-        Ok(()) => Check::ok(NAME, "can be opened"),
-        Err(rustix::io::Errno::NOENT) => {
-            let remedy =
-                "micro-VMs need it: load kvm_intel or kvm_amd; in a virtual machine, switch nesting on";
-            Check::not(Verdict::Warning, NAME, "is not there", remedy)
-        }
-        Err(error) => {
-            let remedy = "micro-VMs need it: add yourself to the group kvm, and log in again";
-            Check::not(Verdict::Warning, NAME, io::Error::from(error).to_string(), remedy)
-        }
-    }
+    vec![processor(), memory(), address_space(), mappings(), overcommit(), open_files()]
 }
 
 fn processor() -> Check {

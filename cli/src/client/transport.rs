@@ -1,0 +1,114 @@
+//! An address into a connection: in plain text on loopback, over TLS with certificates on both ends elsewhere.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    args::Global,
+    error::{CliError, chain},
+};
+
+/// Longest wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How often a connection that waits is asked whether its other end is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long it is waited for the answer.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(10);
+/// Longest look at what listens somewhere.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// What the first message of TLS begins with that an end sends which was spoken to in plain text: an alert.
+const TLS_ALERT: u8 = 0x15;
+/// What an HTTP/2 connection begins with, and an empty frame of settings.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Connects to the control plane that the flags name.
+///
+/// # Errors
+/// The address is none, or one that must not be spoken to in plain text; nobody answers there.
+pub(super) async fn connect(global: &Global) -> Result<Channel, CliError> {
+    let addr = &global.addr;
+    let wrong = || CliError::usage(format!("`{addr}` is no address: write it as http://127.0.0.1:7117"));
+    let Some(authority) = addr.strip_prefix("http://") else { return Err(wrong()) };
+    let endpoint = Endpoint::from_shared(addr.clone()).map_err(|_| wrong())?;
+    let host = endpoint.uri().host().unwrap_or_default();
+    if !is_loopback(host) && !global.insecure_plaintext_i_trust_this_network {
+        return Err(CliError::usage(format!(
+            "{addr} is not on this machine, and http:// sends everything there in plain text, for anybody on the way to \
+             read and to change: write https://{authority}"
+        )));
+    }
+    let endpoint = lasting(endpoint);
+    endpoint
+        .connect()
+        .await
+        .map_err(|error| CliError::Unreachable { addr: addr.clone(), reason: chain(&error) })
+}
+
+/// With a limit for connecting, and so that an end that is gone is noticed.
+fn lasting(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(CONNECT_MAX)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_MAX)
+}
+
+/// Whether a host is this machine, whatever its name server says.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// A failed connection with its reason, where that can be found out: a port that speaks TLS hangs up on who does not.
+pub(super) async fn explained(error: CliError) -> CliError {
+    let CliError::Broken { addr, reason } = error else { return error };
+    let Some(authority) = addr.strip_prefix("http://") else { return CliError::Broken { addr, reason } };
+    if speaks_tls(authority).await {
+        return CliError::usage(format!("{addr} speaks TLS: write https://{authority}"));
+    }
+    CliError::Broken { addr, reason }
+}
+
+async fn speaks_tls(authority: &str) -> bool {
+    let look = async {
+        let mut connection = TcpStream::connect(authority).await.ok()?;
+        connection.write_all(HTTP2_PREFACE).await.ok()?;
+        connection.read_u8().await.ok()
+    };
+    matches!(tokio::time::timeout(LOOK_MAX, look).await, Ok(Some(TLS_ALERT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for here in ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in ["10.0.0.1", "0.0.0.0", "localhost.example", "example", "::", ""] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_answers_with_an_alert_speaks_tls() {
+        for (said, tls) in [(&[TLS_ALERT, 3, 3][..], true), (b"HTTP/1.1 400", false), (b"", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let authority = listener.local_addr().unwrap().to_string();
+            let server = tokio::spawn(async move {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                connection.write_all(said).await.unwrap();
+            });
+            assert_eq!(speaks_tls(&authority).await, tls, "{said:?}");
+            server.await.unwrap();
+        }
+    }
+}
