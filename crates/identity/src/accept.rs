@@ -13,10 +13,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -24,6 +21,7 @@ use std::{
 use futures::{Stream, StreamExt as _, stream::BoxStream};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
@@ -79,14 +77,19 @@ const LOG_PER_MINUTE: u32 = 60;
 )]
 pub struct NotAServer(pub Role);
 
-/// How many handshakes were refused, by whatever reason. Clones count together.
+/// How many handshakes were refused, for whatever reason. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Refusals(Arc<AtomicU64>);
+pub struct Refusals(Arc<watch::Sender<u64>>);
 
 impl Refusals {
     /// The count so far.
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        *self.0.borrow()
+    }
+
+    /// Waits until so many have been refused, and logged as far as the rate allows.
+    pub async fn reach(&self, count: u64) {
+        let _ = self.0.subscribe().wait_for(|refused| *refused >= count).await; // we hold the sender, so it goes on
     }
 }
 
@@ -301,12 +304,12 @@ struct RefusalLog {
 
 impl RefusalLog {
     fn refused(&mut self, peer: SocketAddr, reason: &str, now: wasmatrix_model::Timestamp) {
-        self.refusals.0.fetch_add(1, Ordering::Relaxed);
-        if !self.bucket.take(now) {
+        if self.bucket.take(now) {
+            let unlogged = std::mem::take(&mut self.silent);
+            tracing::warn!(%peer, reason, unlogged, "a TLS handshake was refused");
+        } else {
             self.silent += 1;
-            return;
         }
-        let unlogged = std::mem::take(&mut self.silent);
-        tracing::warn!(%peer, reason, unlogged, "a TLS handshake was refused");
+        self.refusals.0.send_modify(|count| *count += 1);
     }
 }

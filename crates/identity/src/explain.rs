@@ -37,8 +37,10 @@ fn certificate(reason: &CertificateError) -> String {
             format!("its certificate is valid from {} on, and it is {} here", time(*not_before), time(*now))
         }
         CertificateError::UnknownIssuer => "its certificate is not signed by this cluster's authority".into(),
+        CertificateError::BadSignature => "it does not have the key of its certificate".into(),
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented: Vec<_> = presented.iter().map(|name| plain_name(name)).collect();
+            let hosts = presented.iter().filter(|name| !name.contains("://"));
+            let presented: Vec<_> = hosts.map(|name| plain_name(name)).collect();
             format!(
                 "its certificate is for {}, and not for {}: dial one of these, or issue one for that too",
                 if presented.is_empty() { "no host".into() } else { presented.join(", ") },

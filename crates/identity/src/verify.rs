@@ -101,7 +101,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self.0.verify_client_cert(end_entity, intermediates, now).map_err(of_another)?;
         Identity::from_der(end_entity).map_err(Refusal::Certificate)?;
         Ok(verified)
     }
@@ -182,7 +182,8 @@ impl ServerCertVerifier for ServerVerifier {
         let roots = self.roots(intermediates, now)?;
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = provider().signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &roots, intermediates, now, algorithms)?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &roots, intermediates, now, algorithms)
+            .map_err(of_another)?;
         let identity = Identity::from_der(end_entity).map_err(Refusal::Certificate)?;
         let expected = self.expected.role();
         if identity.role != expected {
@@ -214,6 +215,15 @@ impl ServerCertVerifier for ServerVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Another cluster's authority may have the same name as ours, and then the library finds its signature wrong instead
+/// of its authority unknown.
+fn of_another(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => CertificateError::UnknownIssuer.into(),
+        other => other,
     }
 }
 

@@ -1,0 +1,12 @@
+//! What the wire's security promises, tried with real handshakes over loopback and real tonic services.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops there")]
+
+mod authority;
+mod cluster;
+mod credentials;
+mod expiry;
+mod handshakes;
+mod joining;
+mod reloading;
+mod servers;
+mod strangers;
