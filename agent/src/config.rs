@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use wasmatrix_model::{Clock, NodeId, SystemClock};
+use wasmatrix_model::{Clock, Labels, NodeId, SystemClock};
 
 use crate::{Agent, wiring};
 
@@ -27,8 +27,17 @@ pub struct Config {
     pub cache_dir: Option<PathBuf>,
     /// Most instances listed at one time, whatever their phase.
     pub instances_max: u32,
+    /// The most that the memory limits of the instances that run, or will run again, may be together, in bytes.
+    /// `None`: any sum.
+    pub memory_bytes_max: Option<u64>,
+    /// Artifacts kept for instances that are restarted elsewhere when this node is lost, in bytes.
+    pub artifacts_bytes_max: u64,
     /// Facts kept for those who watch late.
     pub facts_kept: usize,
+    /// Where others reach this node's agent, e.g. `https://10.0.0.2:7119`; empty: within this process.
+    pub address: String,
+    /// What the operator says of the node, for placement.
+    pub labels: Labels,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -36,6 +45,8 @@ pub struct Config {
 impl Config {
     /// Default of [`Config::instances_max`].
     pub const INSTANCES_MAX: u32 = 2000;
+    /// Default of [`Config::artifacts_bytes_max`]: 1 GiB.
+    pub const ARTIFACTS_BYTES_MAX: u64 = 1 << 30;
     /// Default of [`Config::facts_kept`].
     pub const FACTS_KEPT: usize = 10_000;
 
@@ -46,7 +57,11 @@ impl Config {
             kv: KvBackend::Memory,
             cache_dir: None,
             instances_max: Self::INSTANCES_MAX,
+            memory_bytes_max: None,
+            artifacts_bytes_max: Self::ARTIFACTS_BYTES_MAX,
             facts_kept: Self::FACTS_KEPT,
+            address: String::new(),
+            labels: Labels::default(),
             clock: Arc::new(SystemClock),
         }
     }

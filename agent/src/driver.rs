@@ -157,7 +157,7 @@ impl Driver {
                 self.instance.step(Phase::Stopping, |_| {
                     self.facts.record(FactKind::InstanceStopping { instance: self.instance.subject() });
                 });
-                self.gate.close(stop.grace).await;
+                let stop = self.wind_down(stop).await;
                 (run.stop(Duration::ZERO).await, Some(stop))
             }
         };
@@ -165,6 +165,27 @@ impl Driver {
         self.instance.run_ended();
         captured.flush();
         (cause, stop)
+    }
+
+    /// Lets no further call through, and waits for those in flight as long as the least patient of those who asked
+    /// for the stop is ready to.
+    async fn wind_down(&mut self, mut stop: Stop) -> Stop {
+        let begun = tokio::time::Instant::now();
+        let closed = self.gate.close();
+        tokio::pin!(closed);
+        loop {
+            let patience = tokio::time::timeout(stop.grace.saturating_sub(begun.elapsed()), &mut closed);
+            let order = tokio::select! {
+                // Whether they were done in time is all the same: the run is ended in either case.
+                _ = patience => return stop,
+                order = self.inbox.recv() => order,
+            };
+            match order {
+                Some(Order::Stop { grace, done }) => stop.hurry(begun.elapsed().saturating_add(grace), done),
+                Some(Order::Remove { done }) => answer(done, false),
+                None => return stop,
+            }
+        }
     }
 
     fn launch(&self, prepared: &Prepared, console: Arc<dyn Console>) -> Launch {
@@ -278,17 +299,23 @@ enum Restart {
     Removed,
 }
 
-/// An order to stop.
+/// An order to stop, or several that came while the first was being carried out.
 struct Stop {
     grace: Duration,
-    done: Option<oneshot::Sender<()>>,
+    done: Vec<oneshot::Sender<()>>,
 }
 
 impl Stop {
+    /// Another order, which allows `grace` since the first one.
+    fn hurry(&mut self, grace: Duration, done: oneshot::Sender<()>) {
+        self.grace = self.grace.min(grace);
+        // Who lost interest leaves no trace, however often that happens.
+        self.done.retain(|done| !done.is_closed());
+        self.done.push(done);
+    }
+
     fn answer(self) {
-        if let Some(done) = self.done {
-            answer(done, ());
-        }
+        self.done.into_iter().for_each(|done| answer(done, ()));
     }
 }
 
@@ -297,9 +324,9 @@ impl Stop {
 async fn next_stop(inbox: &mut mpsc::Receiver<Order>) -> Stop {
     loop {
         match inbox.recv().await {
-            Some(Order::Stop { grace, done }) => return Stop { grace, done: Some(done) },
+            Some(Order::Stop { grace, done }) => return Stop { grace, done: vec![done] },
             Some(Order::Remove { done }) => answer(done, false),
-            None => return Stop { grace: Duration::ZERO, done: None },
+            None => return Stop { grace: Duration::ZERO, done: Vec::new() },
         }
     }
 }

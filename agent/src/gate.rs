@@ -65,13 +65,13 @@ impl Gate {
         }
     }
 
-    /// Lets no further call through, and waits until those in flight are done, for at most `grace`: what a run that
-    /// is to be stopped has begun outside of itself is finished, and what it only waits for is not.
-    pub(crate) async fn close(&self, grace: Duration) {
+    /// Lets no further call through from now on, and gives a future that waits until those in flight are done: what a
+    /// run that is to be stopped has begun outside of itself is finished, and what it only waits for is not.
+    pub(crate) fn close(&self) -> impl Future<Output = ()> + Send + 'static {
         self.closed.store(true, SeqCst);
         self.in_flight.close();
-        // Whether they were done in time is all the same: the run is ended in either case.
-        let _ = tokio::time::timeout(grace, self.in_flight.wait()).await;
+        let in_flight = self.in_flight.clone();
+        async move { in_flight.wait().await }
     }
 
     fn deny(&self, operation: &'static str, missing: String) -> CapabilityError {

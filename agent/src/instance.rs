@@ -11,8 +11,9 @@ use wasmatrix_model::{
     Exit, Grant, Grants, InstanceId, InstanceSpec, InstanceStatus, NodeId, Permission, Phase, Subject,
     Timestamp, Usage, failure::Invalid, grant::Uncovered,
 };
+use wasmatrix_wire::{Assignment, StartRequest};
 
-use crate::logs::Log;
+use crate::{artifacts::Kept, changes::Journal, logs::Log};
 
 /// Orders that wait for a driver; more are refused until it has taken some.
 pub(crate) const INBOX_ORDERS_MAX: usize = 16;
@@ -39,9 +40,14 @@ pub(crate) enum Order {
 pub(crate) struct Instance {
     pub(crate) id: InstanceId,
     pub(crate) spec: InstanceSpec,
+    pub(crate) assignment: Assignment,
     pub(crate) log: Arc<Log>,
+    idempotency_key: Option<String>,
     created_at: Timestamp,
     node: NodeId,
+    journal: Arc<Journal>,
+    /// Its artifact, if another node may have to run it one day.
+    _artifact: Option<Arc<Kept>>,
     grants: RwLock<Grants>,
     state: watch::Sender<State>,
     orders: mpsc::Sender<Order>,
@@ -58,6 +64,19 @@ pub(crate) struct State {
     pub(crate) last_exit: Option<Exit>,
     pub(crate) restart_count: u32,
     pub(crate) next_restart_at: Option<Timestamp>,
+    /// Of its last change.
+    pub(crate) revision: u64,
+}
+
+/// What an instance begins with.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) request: StartRequest,
+    pub(crate) node: NodeId,
+    pub(crate) created_at: Timestamp,
+    pub(crate) log: Arc<Log>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) artifact: Option<Arc<Kept>>,
 }
 
 impl State {
@@ -77,12 +96,7 @@ struct Runs {
 
 impl Instance {
     /// A new instance, pending, and the orders that its driver is to take.
-    pub(crate) fn new(
-        spec: InstanceSpec,
-        node: NodeId,
-        log: Arc<Log>,
-        created_at: Timestamp,
-    ) -> (Self, mpsc::Receiver<Order>) {
+    pub(crate) fn new(origin: Origin) -> (Self, mpsc::Receiver<Order>) {
         let (orders, inbox) = mpsc::channel(INBOX_ORDERS_MAX);
         let state = State {
             phase: Phase::Pending,
@@ -90,14 +104,20 @@ impl Instance {
             last_exit: None,
             restart_count: 0,
             next_restart_at: None,
+            revision: 0,
         };
+        let StartRequest { spec, idempotency_key, assignment } = origin.request;
         let instance = Self {
             id: InstanceId::generate(),
             grants: RwLock::new(spec.grants.clone()),
             spec,
-            log,
-            created_at,
-            node,
+            assignment: assignment.unwrap_or_default(),
+            idempotency_key,
+            log: origin.log,
+            created_at: origin.created_at,
+            node: origin.node,
+            journal: origin.journal,
+            _artifact: origin.artifact,
             state: watch::Sender::new(state),
             orders,
             calls_allowed: AtomicU64::new(0),
@@ -133,7 +153,10 @@ impl Instance {
             }
         }
         *held = changed.clone();
-        added.into_iter().for_each(&mut record);
+        added.iter().copied().for_each(&mut record);
+        if !added.is_empty() {
+            self.amend(|_| {});
+        }
         Ok(changed)
     }
 
@@ -148,6 +171,7 @@ impl Instance {
         }
         *held = changed.clone();
         grants.iter().for_each(&mut record);
+        self.amend(|_| {});
         Ok(changed)
     }
 
@@ -171,12 +195,44 @@ impl Instance {
             }
             state.phase = phase;
             change(state);
+            self.note(state);
         });
     }
 
-    /// Changes what is not the phase. The driver's alone.
+    /// Changes what is not the phase.
     pub(crate) fn amend(&self, change: impl FnOnce(&mut State)) {
-        self.state.send_modify(change);
+        self.state.send_modify(|state| {
+            change(state);
+            self.note(state);
+        });
+    }
+
+    /// It is listed from now on. The registry's alone.
+    pub(crate) fn listed(&self) {
+        self.state.send_modify(|state| state.revision = self.journal.listed(self.id));
+    }
+
+    /// Tells those who follow that something has changed: under the state's lock, so that nobody sees the revision
+    /// without the change.
+    fn note(&self, state: &mut State) {
+        if let Some(revision) = self.journal.changed(self.id) {
+            state.revision = revision;
+        }
+    }
+
+    /// Where it is in its life.
+    pub(crate) fn phase(&self) -> Phase {
+        self.state.borrow().phase
+    }
+
+    /// Whether it has ended for good.
+    pub(crate) fn is_final(&self) -> bool {
+        self.state.borrow().is_final()
+    }
+
+    /// The key of the request that started it, if it had one.
+    pub(crate) fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
     }
 
     /// Remembers what its artifact was made into, so that another instance of it need not bring the bytes.
@@ -219,10 +275,10 @@ impl Instance {
             restart_count: state.restart_count,
             next_restart_at: state.next_restart_at,
             usage: self.usage(),
-            generation: 1,
-            predecessor: None,
-            idempotency_key: None,
-            revision: 0,
+            generation: self.assignment.generation,
+            predecessor: self.assignment.predecessor,
+            idempotency_key: self.idempotency_key.clone(),
+            revision: state.revision,
             unknown: None,
         }
     }

@@ -12,8 +12,11 @@
 //! |---|---|
 //! | [`agent`] | what can be asked of a node, as plain calls |
 //! | [`service`] | the same as gRPC |
+//! | [`server`] | who may ask, and the servers that carry it |
 //! | [`config`], `wiring` | what a node is made of; `wiring` alone names executors and providers |
 //! | `registry` | which instances there are; which names are free |
+//! | [`changes`] | which instances changed, for those who keep the same list |
+//! | `artifacts` | the bytes that another node may need |
 //! | `instance` | what is kept of one instance |
 //! | `driver` | the life of one instance: the only place that takes a step of it |
 //! | [`restart`] | whether it is started again, and when |
@@ -25,6 +28,8 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod artifacts;
+pub mod changes;
 pub mod config;
 mod driver;
 mod gate;
@@ -34,6 +39,7 @@ mod metrics;
 mod provision;
 mod registry;
 pub mod restart;
+pub mod server;
 pub mod service;
 mod wiring;
 

@@ -8,7 +8,14 @@
 //! A call takes a [`Lease`] first and holds it until its answer is there. A provider that is not running leases
 //! nothing, so every call gets either its answer or "unavailable", never silence.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +31,19 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Provision {
     slots: BTreeMap<Capability, Slot>,
     facts: Arc<Facts>,
+    /// How many steps all of them took.
+    steps: watch::Sender<u64>,
+    /// None is started any more.
+    closed: AtomicBool,
+}
+
+/// Why a provider was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotStarted {
+    /// There is none of that capability.
+    None,
+    /// The node is shut down.
+    Closed,
 }
 
 struct Slot {
@@ -59,7 +79,8 @@ impl Provision {
             };
             (capability, slot)
         });
-        Self { slots: slots.collect(), facts }
+        let slots = slots.collect();
+        Self { slots, facts, steps: watch::Sender::new(0), closed: AtomicBool::new(false) }
     }
 
     /// The right to call the provider of `capability`, if it is running.
@@ -82,16 +103,20 @@ impl Provision {
         })
     }
 
-    /// Lets a provider answer again. `None`: there is none of that capability.
-    pub(crate) async fn start(&self, capability: Capability) -> Option<ProviderStatus> {
-        let slot = self.slots.get(&capability)?;
+    /// Lets a provider answer again.
+    pub(crate) async fn start(&self, capability: Capability) -> Result<ProviderStatus, NotStarted> {
+        let slot = self.slots.get(&capability).ok_or(NotStarted::None)?;
         let _change = slot.change.lock().await;
+        // Read under the lock: a shutdown says so before it takes it.
+        if self.closed.load(SeqCst) {
+            return Err(NotStarted::Closed);
+        }
         if *slot.phase.borrow() != ProviderPhase::Running {
             *slot.abandon() = CancellationToken::new();
-            slot.phase.send_replace(ProviderPhase::Running);
+            self.step(slot, ProviderPhase::Running);
             self.facts.record(FactKind::ProviderStarted { capability });
         }
-        Some(slot.status())
+        Ok(slot.status())
     }
 
     /// Lets a provider finish the calls in flight, for at most `drain`, and answer no more. `None`: there is none.
@@ -100,12 +125,12 @@ impl Provision {
         let _change = slot.change.lock().await;
         // One that is draining was left so by a stop that was given up; this one brings it to its end.
         if *slot.phase.borrow() != ProviderPhase::Stopped {
-            slot.phase.send_replace(ProviderPhase::Draining);
+            self.step(slot, ProviderPhase::Draining);
             if tokio::time::timeout(drain, slot.in_flight.write()).await.is_err() {
                 slot.abandon().cancel();
                 drop(slot.in_flight.write().await);
             }
-            slot.phase.send_replace(ProviderPhase::Stopped);
+            self.step(slot, ProviderPhase::Stopped);
             self.facts.record(FactKind::ProviderStopped { capability });
         }
         Some(slot.status())
@@ -113,10 +138,21 @@ impl Provision {
 
     /// Stops every provider, and lets it put away what it holds. None can be started again.
     pub(crate) async fn shutdown(&self, drain: Duration) {
+        self.closed.store(true, SeqCst);
         for (capability, slot) in &self.slots {
             self.stop(*capability, drain).await;
             slot.provider.shutdown().await;
         }
+    }
+
+    /// Word of every step of a provider.
+    pub(crate) fn steps(&self) -> watch::Receiver<u64> {
+        self.steps.subscribe()
+    }
+
+    fn step(&self, slot: &Slot, phase: ProviderPhase) {
+        slot.phase.send_replace(phase);
+        self.steps.send_modify(|steps| *steps += 1);
     }
 
     /// What there is, and how it is.
@@ -182,5 +218,9 @@ mod tests {
         let status = provision.stop(Capability::Kv, hour).await.unwrap();
         assert_eq!(status.phase, ProviderPhase::Stopped);
         assert!(provision.lease(Capability::Kv).is_err());
+        assert!(provision.start(Capability::Kv).await.is_ok());
+        provision.shutdown(hour).await;
+        assert_eq!(provision.start(Capability::Kv).await, Err(NotStarted::Closed));
+        assert_eq!(provision.statuses()[0].phase, ProviderPhase::Stopped);
     }
 }

@@ -10,8 +10,12 @@ use wasmatrix_model::ExecutorKind;
 use wasmatrix_providers::{KvLimits, KvProvider, Provider};
 
 use crate::{
-    Agent, BuildError, Config, KvBackend, agent::Node, metrics::Metrics, provision::Provision,
-    registry::Registry,
+    Agent, BuildError, Config, KvBackend,
+    agent::Node,
+    artifacts::Artifacts,
+    metrics::Metrics,
+    provision::Provision,
+    registry::{Registry, Room},
 };
 
 /// Builds the node that `config` describes.
@@ -22,13 +26,29 @@ pub(crate) async fn build(config: Config) -> Result<Agent, BuildError> {
     Ok(Agent::new(Node {
         started_at: config.clock.now(),
         provision: Arc::new(Provision::new(providers, Arc::clone(&facts))),
-        registry: Registry::new(config.instances_max),
+        registry: Registry::new(Room {
+            instances_max: config.instances_max,
+            memory_bytes_max: config.memory_bytes_max,
+        }),
+        artifacts: Artifacts::new(config.artifacts_bytes_max),
+        address: config.address,
+        labels: config.labels,
+        memory_bytes_total: memory_bytes_total(),
         metrics: Arc::new(Metrics::new()),
         id: config.node,
         clock: config.clock,
         executors,
         facts,
     }))
+}
+
+/// The machine's memory, in bytes.
+fn memory_bytes_total() -> u64 {
+    let machine = rustix::system::sysinfo();
+    // The units of these numbers differ from machine to machine, their types too.
+    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions, reason = "see above")]
+    let total = u64::try_from(machine.totalram).unwrap_or(0);
+    total.saturating_mul(u64::from(machine.mem_unit.max(1)))
 }
 
 fn executors(config: &Config) -> Result<Vec<Arc<dyn Executor>>, BuildError> {

@@ -11,6 +11,7 @@ mod clients;
 mod console;
 mod crashes;
 mod endurance;
+mod generations;
 mod keyvalue;
 mod limits;
 mod refusals;

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted and is not so ends it")]
 
 mod facts;
+mod following;
 mod instances;
 mod isolation;
 mod lifecycle;
