@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     examples,
+    fuzz::Fuzz,
     kvm_amd::KvmAmd,
     tidy::Tree,
     tools::{self, COMPONENT},
@@ -32,6 +33,7 @@ const STEPS: &[Step] = &[
     ("documentation", documentation),
     ("licences, sources, owners", deny),
     ("advisories", advisories),
+    ("fuzzing", fuzzing),
     ("micro-VM on kvm-amd", kvm_amd),
 ];
 
@@ -173,6 +175,17 @@ fn advisories() -> Result<Done> {
             ["deny", "--locked", "--manifest-path", manifest, "check", "--disable-fetch", "advisories"];
         cargo(&offline, NOTHING_MORE)?;
     }
+    Ok(Done::Passed)
+}
+
+/// How long CI fuzzes each target, in seconds. Its finds are kept, so that the next run begins where this one ended.
+const FUZZ_SECONDS: u64 = 15;
+
+fn fuzzing() -> Result<Done> {
+    if !Fuzz::is_possible() {
+        return Ok(Done::Skipped { why: "it needs a C++ compiler, on x86-64" });
+    }
+    Fuzz::all(FUZZ_SECONDS).run()?;
     Ok(Done::Passed)
 }
 

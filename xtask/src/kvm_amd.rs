@@ -33,8 +33,8 @@ use self::{
 };
 use crate::examples;
 
-/// How many hostile guests of random code a run tries; each takes about as long as a launch.
-const HOSTILE_RUNS: (&str, &str) = ("WASMATRIX_HOSTILE_RUNS", "10");
+/// Tests that try many guests, each of which takes about as long as a launch: who says how many, and how many.
+const RUNS: [(&str, &str); 2] = [("WASMATRIX_HOSTILE_RUNS", "10"), ("WASMATRIX_ORACLE_RUNS", "10")];
 /// What the emulated machine's init writes before a suite's name and exit status.
 const ENDED: &str = "kvm-amd: ended: ";
 
@@ -130,14 +130,14 @@ fn pack(to: &Path, kernel: &Kernel, busybox: &Path, suites: &[Suite]) -> Result<
             initramfs.bytes(&format!("guests/{name}"), PLAIN, &fs::read(&guest)?)?;
         }
     }
-    let runs = env::var(HOSTILE_RUNS.0).unwrap_or_else(|_| HOSTILE_RUNS.1.to_owned());
+    let runs = RUNS.map(|(name, runs)| (name, env::var(name).unwrap_or_else(|_| runs.to_owned())));
     initramfs.bytes("init", EXECUTABLE, init(suites, &runs).as_bytes())?;
     initramfs.finish()
 }
 
 /// The emulated machine's first process, a script for busybox. It has one processor, so tests run one at a time; on
 /// their own lines, they are told as they end.
-fn init(suites: &[Suite], hostile_runs: &str) -> String {
+fn init(suites: &[Suite], runs: &[(&str, String)]) -> String {
     let mut script = String::from(
         "#!/bin/busybox sh\n\
          /bin/busybox mount -t proc proc /proc\n\
@@ -148,7 +148,9 @@ fn init(suites: &[Suite], hostile_runs: &str) -> String {
          ulimit -n 65536\n\
          export HOME=/root TMPDIR=/tmp WASMATRIX_REQUIRE_KVM=1 WASMATRIX_GUESTS_DIR=/guests\n",
     );
-    script.push_str(&format!("export {}={}\n", HOSTILE_RUNS.0, shell_word(hostile_runs)));
+    for (name, runs) in runs {
+        script.push_str(&format!("export {name}={}\n", shell_word(runs)));
+    }
     for module in MODULES {
         script.push_str(&format!("/bin/busybox insmod /{module}.ko\n"));
     }
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_first_process_is_a_script_that_a_shell_understands() {
-        let script = init(&[suite("one")], "3; reboot");
+        let script = init(&[suite("one")], &[("RUNS", "3; reboot".to_owned())]);
         assert!(script.contains("'it'\\''s'") && script.contains("='3; reboot'"), "{script}");
         let checked = std::process::Command::new("sh").args(["-n", "-c", &script]).status().unwrap();
         assert!(checked.success(), "{script}");

@@ -5,6 +5,7 @@
 //! | [`examples`] | build the guests |
 //! | [`ci`] | all that must hold before a change is taken |
 //! | [`kvm_amd`] | the micro-VM executor's tests on the KVM that users have |
+//! | [`fuzz`] | what reads hostile bytes, given bytes that reach all of it |
 //! | [`dist`] | what a release is made of |
 //! | [`tidy`] | the checks that are not a compiler's |
 //! | [`workspace`] | where things are, and how cargo is called |
@@ -16,6 +17,7 @@
 pub mod ci;
 pub mod dist;
 pub mod examples;
+pub mod fuzz;
 pub mod kvm_amd;
 pub mod tidy;
 pub mod tools;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{ci, dist, examples, kvm_amd, tidy, workspace};
+use xtask::{ci, dist, examples, fuzz, kvm_amd, tidy, workspace};
 
 /// The project's own chores. All of them run from any folder, and none changes anything outside target folders but
 /// `examples/wasm` and, with --write, `docs/crate-graph.txt`.
@@ -34,7 +34,7 @@ enum Chore {
     /// Check everything that must hold before a change is taken; what CI runs
     #[command(
         after_help = "Runs, and stops at the first that fails: formatting, clippy, the guests, the tests \
-                            (tidy among them), documentation, licences and advisories, the micro-VM on kvm-amd.\nA step whose tool is \
+                            (tidy among them), documentation, licences and advisories, fuzzing for a while, the micro-VM on kvm-amd.\nA step whose tool is \
                             optional and not installed is skipped and says so."
     )]
     Ci,
@@ -56,6 +56,14 @@ enum Chore {
                             Needs Debian's packages qemu-system-x86 and busybox-static, and downloads a kernel once. \
                             Which tests, and what they take: docs/testing.md")]
     KvmAmd(kvm_amd::KvmAmd),
+    /// Give what reads a guest's words such words as reach all of it, and see whether it holds
+    #[command(
+        after_help = "Examples:\n  cargo xtask fuzz                            every target for a minute\n  \
+                            cargo xtask fuzz hypercalls --seconds 3600\n  \
+                            cargo xtask fuzz names -- FILE              a finding again\n\n\
+                            Needs a C++ compiler; not cargo-fuzz, and no nightly Rust. More: docs/testing.md"
+    )]
+    Fuzz(fuzz::Fuzz),
     /// Make what a release consists of, in target/dist: the binary, completions, manual pages
     Dist,
 }
@@ -80,6 +88,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
             workspace::cargo(&["bench", "--package", "wasmatrix-tests", "--"], &arguments)?;
         }
         Chore::KvmAmd(kvm_amd) => kvm_amd.run()?,
+        Chore::Fuzz(fuzz) => fuzz.run()?,
         Chore::Dist => println!("{}", dist::run()?.display()),
     }
     Ok(ExitCode::SUCCESS)
