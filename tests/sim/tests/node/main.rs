@@ -1,6 +1,6 @@
 //! A simulated node, as a control plane meets it: over pipes under a paused clock, and over TCP.
 
-#![expect(clippy::panic, reason = "what a test takes for granted and is not so ends it")]
+#![expect(clippy::unwrap_used, reason = "what a test takes for granted and is not so ends it")]
 
 mod attendance;
 mod instances;
