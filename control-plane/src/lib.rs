@@ -17,6 +17,7 @@
 //! | [`server`] | binds, with health and reflection, and drains |
 //! | [`placement`] | decides which node runs an instance |
 //! | [`liveness`] | decides whether a node is heard |
+//! | [`view`] | remembers what the nodes told of their instances |
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod liveness;
 pub mod placement;
 pub mod server;
 pub mod service;
+pub mod view;
 
 pub use server::{ServeError, serve};
 pub use service::ControlPlane;

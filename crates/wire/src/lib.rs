@@ -14,6 +14,7 @@
 //! | [`grant`] | lists of grants |
 //! | [`start`] | a start request in parts |
 //! | [`status`] | instances, providers |
+//! | [`packed`] | a status in few bytes, to be remembered |
 //! | [`node`] | nodes |
 //! | [`exit`] | how a run ended |
 //! | [`fact`] | what happened |
@@ -32,6 +33,7 @@ mod field;
 pub mod grant;
 pub mod log;
 pub mod node;
+pub mod packed;
 pub mod protocol;
 pub mod spec;
 pub mod start;

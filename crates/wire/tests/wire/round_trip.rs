@@ -12,7 +12,7 @@ use wasmatrix_model::{
     ExecutorKind, Exit, Fact, InstanceSpec, InstanceStatus, Limits, LogRecord, NodeStatus, Placement,
     ProviderStatus, Registration, RestartPolicy, Usage,
 };
-use wasmatrix_wire::{CHUNK_BYTES_MAX, Invalid, StartPart, artifact_chunks, start_parts, v1};
+use wasmatrix_wire::{CHUNK_BYTES_MAX, Invalid, StartPart, artifact_chunks, packed, start_parts, v1};
 
 use crate::strategies as any;
 
@@ -114,4 +114,22 @@ fn what_an_older_version_leaves_out_is_the_default() {
     assert_eq!(Limits::try_from(v1::Limits::default()), Ok(Limits::default()));
     assert_eq!(RestartPolicy::try_from(v1::RestartPolicy::default()), Ok(RestartPolicy::default()));
     assert_eq!(Usage::try_from(v1::Usage::default()), Ok(Usage::default()));
+}
+
+proptest! {
+    /// A status that was packed to be remembered is the one that it was; its name and its changes leave the packed spec
+    /// as it is.
+    #[test]
+    fn packed_statuses_survive(status in any::instance_status(), as_asked: bool, other in any::instance_status()) {
+        let mut status = status;
+        if as_asked {
+            status.grants = status.spec.grants.clone();
+        }
+        let (head, bytes) = packed::pack(status.clone());
+        prop_assert_eq!(packed::unpack(head, &bytes.spec, &bytes.rest), Ok(status.clone()));
+
+        let mut alike = InstanceStatus { spec: status.spec, ..other };
+        alike.spec.name = "another".parse().unwrap();
+        prop_assert_eq!(packed::pack(alike).1.spec, bytes.spec);
+    }
 }
