@@ -232,7 +232,8 @@ impl Door {
         stream: TcpStream,
         address: SocketAddr,
     ) -> impl Future<Output = Handshake> + Send + use<> {
-        let config = self.credentials.current();
+        let credentials = self.credentials.clone();
+        let config = credentials.current();
         let required = self.certificate == ClientCertificate::Required;
         let config = config.server_config(required).cloned();
         let limit = self.limits.handshake;
@@ -243,7 +244,7 @@ impl Door {
             };
             let accepted = tokio::time::timeout(limit, TlsAcceptor::from(config).accept(stream)).await;
             let outcome = match accepted {
-                Ok(Ok(stream)) => prove(stream, address),
+                Ok(Ok(stream)) => prove(stream, address, credentials),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(io::Error::new(
                     io::ErrorKind::TimedOut,
@@ -263,10 +264,11 @@ impl Door {
 fn prove(
     stream: tokio_rustls::server::TlsStream<TcpStream>,
     address: SocketAddr,
+    credentials: LiveCredentials,
 ) -> Result<Connection, io::Error> {
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let identity = shown.map(|der| Identity::from_der(der)).transpose().map_err(io::Error::other)?;
-    Ok(Connection::tls(stream, address, identity.map(Arc::new)))
+    Ok(Connection::tls(stream, address, identity.map(Arc::new), credentials))
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {

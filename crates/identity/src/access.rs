@@ -106,6 +106,9 @@ pub enum Denied {
         /// Its last valid second.
         since: Timestamp,
     },
+    /// The peer's certificate was revoked after the connection was made.
+    #[error("the certificate was revoked")]
+    Revoked,
     /// The peer has another role.
     #[error("this needs the role {needs}, and the certificate says {is}")]
     Role {

@@ -161,6 +161,11 @@ impl Authority {
         &self.pem
     }
 
+    /// The last second in which it is valid.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
     /// Makes a key and a certificate for it.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //!   ca.pem          whom we trust: one authority, or two while one replaces the other
 //!   cert.pem        who we are, signed by one of them
 //!   key.pem         0600, the key of cert.pem
+//!   revoked.txt     if there are any: the fingerprints of certificates that we refuse
 //!   key-next.pem    only after a renewal that was cut off: the key of a cert.pem newer than key.pem
 //! ```
 //!
@@ -22,8 +23,11 @@ use wasmatrix_model::{Clock, Timestamp};
 use zeroize::Zeroizing;
 
 mod problem;
+mod revoked;
 
 pub use problem::{CredentialsError, Problem};
+pub use revoked::{REVOKED_FILE, revoke};
+pub(crate) use revoked::{Revoked, check as check_revoked};
 
 use crate::{
     certificate::{self, Fingerprint, Identity},
@@ -91,7 +95,8 @@ impl Bundle {
     /// # Errors
     /// They do not; see [`Problem`].
     pub fn prove(&self, clock: &Arc<dyn Clock>) -> Result<Credentials, Problem> {
-        Credentials::prove(&self.ca_pem, &self.certificate_pem, &self.key_pem, clock)
+        Parts { ca_pem: &self.ca_pem, certificate_pem: &self.certificate_pem, revoked: Revoked::default() }
+            .prove(&self.key_pem, clock)
     }
 
     /// Whether the authority of that fingerprint is the only one it trusts: asked by a joiner of what it was sent,
@@ -146,6 +151,7 @@ pub struct Credentials {
     ca_pem: String,
     authorities: Vec<Fingerprint>,
     roots: Arc<RootCertStore>,
+    revoked: Revoked,
     key: Arc<CertifiedKey>,
     serving: Option<Serving>,
 }
@@ -169,19 +175,19 @@ impl Credentials {
             let bytes = files::read(&dir.join(name)).map_err(file)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        let (ca_pem, certificate_pem) = (text(CA_FILE)?, text(CERT_FILE)?);
+        let (ca_pem, certificate_pem) = (&text(CA_FILE)?, &text(CERT_FILE)?);
+        let revoked = Revoked::read(dir).map_err(file)?.map_err(bad)?;
+        let parts = Parts { ca_pem, certificate_pem, revoked };
         let key = PrivateKeyPem::read(&dir.join(KEY_FILE));
         let next = || PrivateKeyPem::read(&dir.join(NEXT_KEY_FILE)).ok().flatten();
         let proven = match &key {
-            Ok(Some(key)) => Self::prove(&ca_pem, &certificate_pem, key, clock),
+            Ok(Some(key)) => parts.prove(key, clock),
             Ok(None) => Err(Problem::NoKey),
             Err(FileError::Missing(_)) => Err(Problem::KeyMismatch),
             Err(_) => return key.map_err(file).and(Err(bad(Problem::NoKey))),
         };
         match (proven, next()) {
-            (Err(Problem::KeyMismatch), Some(next)) => {
-                Self::prove(&ca_pem, &certificate_pem, &next, clock).map_err(bad)
-            }
+            (Err(Problem::KeyMismatch), Some(next)) => parts.prove(&next, clock).map_err(bad),
             // Without a renewal to fall back on, the missing file is what has to be said.
             (Err(Problem::KeyMismatch), None) if key.is_err() => {
                 Err(file(FileError::Missing(dir.join(KEY_FILE))))
@@ -190,15 +196,56 @@ impl Credentials {
         }
     }
 
-    fn prove(
-        ca_pem: &str,
-        certificate_pem: &str,
-        key: &PrivateKeyPem,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Self, Problem> {
+    /// Who they say we are.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The authorities that are trusted, in PEM, as in `ca.pem`.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The fingerprints of the authorities that are trusted, as in `ca.pem`.
+    pub fn authorities(&self) -> &[Fingerprint] {
+        &self.authorities
+    }
+
+    /// Whether that certificate is on the list of those we refuse.
+    pub fn revoked(&self, certificate: Fingerprint) -> bool {
+        self.revoked.contains(certificate)
+    }
+
+    pub(crate) fn revocations(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    pub(crate) fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
+    }
+
+    pub(crate) fn key(&self) -> &Arc<CertifiedKey> {
+        &self.key
+    }
+
+    /// `None` if the role is not one that answers connections.
+    pub(crate) fn server_config(&self, required: bool) -> Option<&Arc<ServerConfig>> {
+        self.serving.as_ref().map(|serving| if required { &serving.required } else { &serving.optional })
+    }
+}
+
+/// What is to be proven, but for the key, of which there may be two.
+struct Parts<'a> {
+    ca_pem: &'a str,
+    certificate_pem: &'a str,
+    revoked: Revoked,
+}
+
+impl Parts<'_> {
+    fn prove(&self, key: &PrivateKeyPem, clock: &Arc<dyn Clock>) -> Result<Credentials, Problem> {
         let now = clock.now();
-        let authorities = authorities(ca_pem, now)?;
-        let mut chain = certificates(certificate_pem.as_bytes()).ok_or(Problem::NoCertificate)?;
+        let authorities = authorities(self.ca_pem, now)?;
+        let mut chain = certificates(self.certificate_pem.as_bytes()).ok_or(Problem::NoCertificate)?;
         let end_entity = chain.first().ok_or(Problem::NoCertificate)?;
         let identity = Identity::from_der(end_entity).map_err(Problem::Certificate)?;
         // Before the chain is looked at, so that an old certificate is called old and not foreign.
@@ -219,48 +266,22 @@ impl Credentials {
             chain.push(issuer.clone());
         }
         let key = Arc::new(certified(chain, key)?);
-        let config = |required| tls::server_config(&key, &roots, required, clock).map_err(Problem::Tls);
+        let config =
+            |required| tls::server_config(&key, &roots, &self.revoked, required, clock).map_err(Problem::Tls);
         let serving = if identity.role.serves() {
             Some(Serving { required: config(true)?, optional: config(false)? })
         } else {
             None
         };
-        Ok(Self {
+        Ok(Credentials {
             identity,
-            ca_pem: ca_pem.to_owned(),
+            ca_pem: self.ca_pem.to_owned(),
             authorities: authorities.iter().map(|der| Fingerprint::of(der)).collect(),
             roots,
+            revoked: self.revoked.clone(),
             key,
             serving,
         })
-    }
-
-    /// Who they say we are.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// The authorities that are trusted, in PEM, as in `ca.pem`.
-    pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
-    }
-
-    /// The fingerprints of the authorities that are trusted, as in `ca.pem`.
-    pub fn authorities(&self) -> &[Fingerprint] {
-        &self.authorities
-    }
-
-    pub(crate) fn roots(&self) -> &Arc<RootCertStore> {
-        &self.roots
-    }
-
-    pub(crate) fn key(&self) -> &Arc<CertifiedKey> {
-        &self.key
-    }
-
-    /// `None` if the role is not one that answers connections.
-    pub(crate) fn server_config(&self, required: bool) -> Option<&Arc<ServerConfig>> {
-        self.serving.as_ref().map(|serving| if required { &serving.required } else { &serving.optional })
     }
 }
 
@@ -271,9 +292,11 @@ impl fmt::Debug for Credentials {
     }
 }
 
+pub(crate) type Stamps = [Stamp; 5];
+
 /// What tells whether any of the files in `dir` has changed.
-pub(crate) fn stamps(dir: &Path) -> [Stamp; 4] {
-    [CA_FILE, CERT_FILE, KEY_FILE, NEXT_KEY_FILE].map(|file| files::stamp(&dir.join(file)))
+pub(crate) fn stamps(dir: &Path) -> Stamps {
+    [CA_FILE, CERT_FILE, KEY_FILE, NEXT_KEY_FILE, REVOKED_FILE].map(|file| files::stamp(&dir.join(file)))
 }
 
 /// All certificates in a PEM text; `None` if one is damaged.

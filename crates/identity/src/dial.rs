@@ -24,6 +24,7 @@ use wasmatrix_model::{Clock, Timestamp};
 
 use crate::{
     certificate::Fingerprint,
+    credentials::Revoked,
     explain::{explain, explain_io},
     live::LiveCredentials,
     tls,
@@ -101,11 +102,16 @@ impl Dialer {
                 if current.identity().expired(credentials.clock().now()) {
                     return Err(DialError::Expired { since: current.identity().not_after });
                 }
-                let verifier = ServerVerifier::new(Anchor::Roots(current.roots().clone()), expected.clone());
+                let anchor = Anchor::Roots(current.roots().clone());
+                let verifier = ServerVerifier::new(anchor, current.revocations().clone(), expected.clone());
                 tls::client_config(Some(current.key()), verifier, credentials.clock())
             }
             How::Joiner { authority, clock } => {
-                let verifier = ServerVerifier::new(Anchor::Pinned(*authority), Expected::ControlPlane);
+                let verifier = ServerVerifier::new(
+                    Anchor::Pinned(*authority),
+                    Revoked::default(),
+                    Expected::ControlPlane,
+                );
                 tls::client_config(None, verifier, clock)
             }
         };

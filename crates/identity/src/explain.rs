@@ -38,6 +38,7 @@ fn certificate(reason: &CertificateError) -> String {
         }
         CertificateError::UnknownIssuer => "its certificate is not signed by this cluster's authority".into(),
         CertificateError::BadSignature => "it does not have the key of its certificate".into(),
+        CertificateError::Revoked => "its certificate was revoked".into(),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let hosts = presented.iter().filter(|name| !name.contains("://"));
             let presented: Vec<_> = hosts.map(|name| plain_name(name)).collect();
@@ -64,11 +65,11 @@ fn plain_name(name: &str) -> String {
 fn refused(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateExpired => "our certificate has expired".into(),
+        AlertDescription::CertificateRevoked => "our certificate was revoked".into(),
         AlertDescription::UnknownCA => "our certificate and it have different authorities".into(),
         AlertDescription::CertificateRequired => "it requires a certificate, and we show none".into(),
         AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
-        | AlertDescription::CertificateRevoked
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::AccessDenied => "it does not accept our certificate; its log says why".into(),
         other => format!("alert {other:?}"),

@@ -31,6 +31,7 @@
 //! | use credentials, and follow their files | [`LiveCredentials::open`], [`LiveCredentials::follow`], [`LiveCredentials::reload_now`] |
 //! | serve | [`LiveCredentials::incoming`] or [`Incoming::plain`] → tonic's `serve_with_incoming` |
 //! | call | [`endpoint`] and [`LiveCredentials::dialer`] → [`Dialer::channel`] |
+//! | refuse a certificate before its end | [`credentials::revoke`] |
 //! | know who calls | [`Peer::of`] the request, [`Peer::check`] its access, [`Identity::speaks_for`] a node |
 //!
 //! | module | what it says |

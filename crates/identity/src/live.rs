@@ -18,10 +18,7 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 use wasmatrix_model::Clock;
 
-use crate::{
-    credentials::{self, Credentials, CredentialsError},
-    files::Stamp,
-};
+use crate::credentials::{self, Credentials, CredentialsError, Stamps};
 
 /// How often the files are looked at, unless somebody says otherwise.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -45,7 +42,7 @@ struct Shared {
 /// What the last look found, so that nothing is read or said twice.
 #[derive(Debug)]
 struct Seen {
-    stamps: [Stamp; 4],
+    stamps: Stamps,
     complaint: Option<String>,
     /// The days left that were last warned about.
     warned: Option<u64>,
@@ -107,7 +104,7 @@ impl LiveCredentials {
         self.reload(stamps)
     }
 
-    fn reload(&self, stamps: [Stamp; 4]) -> Result<Reloaded, CredentialsError> {
+    fn reload(&self, stamps: Stamps) -> Result<Reloaded, CredentialsError> {
         let proven = self.prove();
         let mut seen = self.seen();
         seen.stamps = stamps;
@@ -124,7 +121,8 @@ impl LiveCredentials {
         };
         seen.complaint = None;
         let old = self.current();
-        if old.identity() == new.identity() && old.ca_pem() == new.ca_pem() {
+        let same = old.identity() == new.identity() && old.ca_pem() == new.ca_pem();
+        if same && old.revocations() == new.revocations() {
             return Ok(Reloaded::Unchanged);
         }
         seen.warned = None;

@@ -17,7 +17,10 @@ use rustls::{
 };
 use wasmatrix_model::{Clock, Timestamp};
 
-use crate::verify::{ClientVerifier, ServerVerifier};
+use crate::{
+    credentials::Revoked,
+    verify::{ClientVerifier, ServerVerifier},
+};
 
 const HTTP2: &[u8] = b"h2";
 
@@ -66,13 +69,14 @@ pub(crate) fn prove_chain(
 pub(crate) fn server_config(
     key: &Arc<CertifiedKey>,
     roots: &Arc<RootCertStore>,
+    revoked: &Revoked,
     required: bool,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let time = Arc::new(ClockTime(clock.clone()));
     let mut config = ServerConfig::builder_with_details(provider().clone(), time)
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(ClientVerifier::new(roots, required)?))
+        .with_client_cert_verifier(Arc::new(ClientVerifier::new(roots, revoked.clone(), required)?))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
     config.alpn_protocols = vec![HTTP2.to_vec()];
     // A resumed session does not show its certificate again, so one that has expired would pass.

@@ -20,6 +20,7 @@ use wasmatrix_model::NodeId;
 
 use crate::{
     certificate::{self, BadCertificate, Fingerprint, Identity},
+    credentials::{Revoked, check_revoked},
     role::Role,
     tls::provider,
 };
@@ -75,19 +76,23 @@ impl From<Refusal> for Error {
 
 /// The server's rule: a chain to our authority, in time, and exactly one role.
 #[derive(Debug)]
-pub(crate) struct ClientVerifier(Arc<dyn ClientCertVerifier>);
+pub(crate) struct ClientVerifier {
+    chains: Arc<dyn ClientCertVerifier>,
+    revoked: Revoked,
+}
 
 impl ClientVerifier {
-    pub(crate) fn new(roots: &Arc<RootCertStore>, required: bool) -> Result<Self, Error> {
+    pub(crate) fn new(roots: &Arc<RootCertStore>, revoked: Revoked, required: bool) -> Result<Self, Error> {
         let builder = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider().clone());
         let builder = if required { builder } else { builder.allow_unauthenticated() };
-        builder.build().map(Self).map_err(|error| Error::General(error.to_string()))
+        let chains = builder.build().map_err(|error| Error::General(error.to_string()))?;
+        Ok(Self { chains, revoked })
     }
 }
 
 impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
+        self.chains.client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -101,8 +106,9 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.0.verify_client_cert(end_entity, intermediates, now).map_err(of_another)?;
-        Identity::from_der(end_entity).map_err(Refusal::Certificate)?;
+        let verified = self.chains.verify_client_cert(end_entity, intermediates, now).map_err(of_another)?;
+        let identity = Identity::from_der(end_entity).map_err(Refusal::Certificate)?;
+        check_revoked(&self.revoked, &identity)?;
         Ok(verified)
     }
 
@@ -121,11 +127,11 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.chains.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.chains.supported_verify_schemes()
     }
 }
 
@@ -142,12 +148,13 @@ pub(crate) enum Anchor {
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
     anchor: Anchor,
+    revoked: Revoked,
     expected: Expected,
 }
 
 impl ServerVerifier {
-    pub(crate) fn new(anchor: Anchor, expected: Expected) -> Self {
-        Self { anchor, expected }
+    pub(crate) fn new(anchor: Anchor, revoked: Revoked, expected: Expected) -> Self {
+        Self { anchor, revoked, expected }
     }
 
     fn roots(&self, shown: &[CertificateDer<'_>], now: UnixTime) -> Result<Arc<RootCertStore>, Error> {
@@ -185,6 +192,7 @@ impl ServerCertVerifier for ServerVerifier {
         verify_server_cert_signed_by_trust_anchor(&certificate, &roots, intermediates, now, algorithms)
             .map_err(of_another)?;
         let identity = Identity::from_der(end_entity).map_err(Refusal::Certificate)?;
+        check_revoked(&self.revoked, &identity)?;
         let expected = self.expected.role();
         if identity.role != expected {
             return Err(Refusal::Role { expected, is: identity.role }.into());

@@ -18,6 +18,7 @@ use tonic::transport::server::Connected;
 use crate::{
     access::{Access, Denied},
     certificate::Identity,
+    live::LiveCredentials,
 };
 use wasmatrix_model::Timestamp;
 
@@ -30,6 +31,8 @@ pub struct Peer {
     pub identity: Option<Arc<Identity>>,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
+    /// Those by which the handshake was judged, for what they say by now.
+    credentials: Option<LiveCredentials>,
 }
 
 impl Peer {
@@ -38,11 +41,17 @@ impl Peer {
         request.extensions().get()
     }
 
-    /// Whether its request may pass: its role is asked for, and its certificate has not expired since the handshake.
+    /// Whether its request may pass: its role is asked for, and its certificate has neither expired nor been revoked
+    /// since the handshake.
     ///
     /// # Errors
     /// It may not; see [`Denied`].
     pub fn check(&self, access: Access, now: Timestamp) -> Result<(), Denied> {
+        if let (Some(identity), Some(credentials)) = (&self.identity, &self.credentials)
+            && credentials.current().revoked(identity.fingerprint)
+        {
+            return Err(Denied::Revoked);
+        }
         access.check(self.identity.as_deref(), now)
     }
 }
@@ -72,15 +81,18 @@ enum Transport {
 
 impl Connection {
     pub(super) fn plain(stream: TcpStream, address: SocketAddr) -> Self {
-        Self { stream: Transport::Plain(stream), peer: Peer { address, identity: None, encrypted: false } }
+        let peer = Peer { address, identity: None, encrypted: false, credentials: None };
+        Self { stream: Transport::Plain(stream), peer }
     }
 
     pub(super) fn tls(
         stream: TlsStream<TcpStream>,
         address: SocketAddr,
         identity: Option<Arc<Identity>>,
+        credentials: LiveCredentials,
     ) -> Self {
-        Self { stream: Transport::Tls(Box::new(stream)), peer: Peer { address, identity, encrypted: true } }
+        let peer = Peer { address, identity, encrypted: true, credentials: Some(credentials) };
+        Self { stream: Transport::Tls(Box::new(stream)), peer }
     }
 
     /// Who is at its other end.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use wasmatrix_model::Timestamp;
 
-use super::{CA_FILE, CERT_FILE, KEY_FILE};
+use super::{CA_FILE, CERT_FILE, KEY_FILE, REVOKED_FILE};
 use crate::{certificate::BadCertificate, files::FileError, role::Role};
 
 /// Why the credentials in a directory can't be used.
@@ -107,6 +107,14 @@ pub enum Problem {
         "{KEY_FILE} is not the key of {CERT_FILE}: put the two of one pair together, or get another pair with `wasmatrix join` or `wasmatrix certs issue`"
     )]
     KeyMismatch,
+    /// A line of `revoked.txt` is no fingerprint.
+    #[error(
+        "line {line} of {REVOKED_FILE} is no fingerprint: write sha256: and 64 hexadecimal digits, and notes after a #"
+    )]
+    Revoked {
+        /// Which line, from 1.
+        line: usize,
+    },
     /// TLS can't be set up with them.
     #[error("TLS could not be set up with {CERT_FILE} and {KEY_FILE}")]
     Tls(#[source] rustls::Error),

@@ -8,5 +8,6 @@ mod expiry;
 mod handshakes;
 mod joining;
 mod reloading;
+mod revoking;
 mod servers;
 mod strangers;
