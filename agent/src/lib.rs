@@ -15,6 +15,8 @@
 //! | [`server`] | who may ask, and the servers that carry it |
 //! | [`config`], `wiring` | what a node is made of; `wiring` alone names executors and providers |
 //! | `registry` | which instances there are; which names are free |
+//! | [`attend`] | lets the control plane know that the node is there |
+//! | [`node_id`] | what the node is called, after a restart too |
 //! | [`changes`] | which instances changed, for those who keep the same list |
 //! | `artifacts` | the bytes that another node may need |
 //! | `instance` | what is kept of one instance |
@@ -29,6 +31,7 @@
 
 pub mod agent;
 mod artifacts;
+pub mod attend;
 pub mod changes;
 pub mod config;
 mod driver;
@@ -36,6 +39,7 @@ mod gate;
 mod instance;
 pub mod logs;
 mod metrics;
+pub mod node_id;
 mod provision;
 mod registry;
 pub mod restart;
