@@ -5,7 +5,8 @@
 //!    └──kick──► pending ──take_seat──► away (refused: the vCPU must not enter)
 //! ```
 //!
-//! A kick is never lost: it ends the run that is under way, or forbids the next.
+//! A kick is never lost: it ends the run that is under way, and forbids the next, since the one under way may just have
+//! ended by itself. A vCPU that was kicked in vain is asked to run once more.
 
 use std::{
     mem,
@@ -49,7 +50,8 @@ impl Kicker {
     /// Interrupts the vCPU, now or when it is next to run.
     pub(crate) fn kick(&self) {
         let mut state = self.lock();
-        state.pending = state.seated.is_none();
+        // Whoever is seated may have stopped already, for another reason, and must not sit down again.
+        state.pending = true;
         interrupt(&state);
     }
 
@@ -111,4 +113,25 @@ fn install_handler() {
         let _cannot_fail_for_a_valid_signal =
             unsafe { libc::sigaction(signal(), &raw const action, ptr::null_mut()) };
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use kvm_ioctls::Kvm;
+
+    use super::*;
+
+    #[test]
+    fn a_kick_that_comes_as_the_processor_stops_by_itself_is_not_lost() {
+        let Ok(kvm) = Kvm::new() else { return };
+        let vm = kvm.create_vm().unwrap();
+        let mut vcpu = vm.create_vcpu(0).unwrap();
+        let kicker = Kicker::default();
+        let seat = kicker.take_seat(&mut vcpu).expect("nobody kicked it");
+        kicker.nudge();
+        kicker.kick();
+        drop(seat);
+        assert!(kicker.take_seat(&mut vcpu).is_none(), "it was kicked");
+        assert!(kicker.take_seat(&mut vcpu).is_some(), "once");
+    }
 }
