@@ -212,7 +212,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-fn requests() -> Vec<Request<'static>> {
+pub(crate) fn requests() -> Vec<Request<'static>> {
     let kv = |bucket, operation| Request::Kv(KvRequest { bucket, operation });
     let frame = |name: &str| StackFrame {
         module: Some("module".into()),

@@ -11,8 +11,12 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use vm_memory::{Bytes, VolatileMemory};
 use wasmatrix_microvm_abi::layout::{HYPERCALL_PORT, MEMORIES, MEMORIES_END, SUPERVISOR, TRAP_PORT};
 
+use self::assembly::{hypercall, with_rax};
 use super::{descriptors::STUBS, *};
 use crate::{compile::Code, elf::Segment, probe, probe::Hypervisor};
+
+pub(super) mod assembly;
+pub(super) mod run;
 
 const GENERAL_PROTECTION: u8 = 13;
 const READ_RBX: &[u8] = &[0x48, 0x8b, 0x18]; // mov rbx, [rax]
@@ -53,18 +57,8 @@ pub(super) fn image(code: &[u8], constants: &[u8]) -> Image {
     Image { shared: Arc::new(shared), code_bytes: PAGE_BYTES, data }
 }
 
-fn run(hypervisor: &Hypervisor, code: &[u8]) -> Result<Step, Violation> {
+fn try_out(hypervisor: &Hypervisor, code: &[u8]) -> Result<Step, Violation> {
     machine(hypervisor, code).step(&Kicker::default(), &mut Vec::new())
-}
-
-/// mov rax, value; then the rest.
-pub(super) fn with_rax(value: u64, rest: &[u8]) -> Vec<u8> {
-    [&[0x48, 0xb8], &value.to_le_bytes()[..], rest].concat()
-}
-
-/// mov eax, value; mov dx, port; out dx, eax.
-pub(super) fn hypercall(length: u32) -> Vec<u8> {
-    [&[0xb8], &length.to_le_bytes()[..], &[0x66, 0xba], &HYPERCALL_PORT.to_le_bytes(), &[0xef]].concat()
 }
 
 #[test]
@@ -72,12 +66,15 @@ fn ring_3_reads_and_writes_its_own_data_and_nothing_else_is_writable() {
     let Some(hypervisor) = hypervisor() else { return };
     for data in [IMAGE + 2 * PAGE_BYTES, REQUEST, RESPONSE, STACK, HEAP + HEAP_BYTES - 8] {
         let code = with_rax(data, &[READ_RBX, WRITE_RBX, UD2].concat());
-        assert!(matches!(run(&hypervisor, &code), Err(Violation::Exception { vector: 6, .. })), "{data:#x}");
+        assert!(
+            matches!(try_out(&hypervisor, &code), Err(Violation::Exception { vector: 6, .. })),
+            "{data:#x}"
+        );
     }
     for constant in [IMAGE, IMAGE + PAGE_BYTES] {
         let code = with_rax(constant, &[READ_RBX, WRITE_RBX, UD2].concat());
         let fault = Violation::Exception { vector: PAGE_FAULT, instruction: IMAGE + 13, address: constant };
-        assert_eq!(run(&hypervisor, &code), Err(fault));
+        assert_eq!(try_out(&hypervisor, &code), Err(fault));
     }
 }
 
@@ -104,10 +101,10 @@ fn ring_3_can_touch_no_table_no_stub_and_nothing_at_zero() {
     for address in supervisor.chain(beyond) {
         for access in [READ_RBX, WRITE_RBX] {
             let fault = Violation::Exception { vector: PAGE_FAULT, instruction: IMAGE + 10, address };
-            assert_eq!(run(&hypervisor, &with_rax(address, access)), Err(fault), "{address:#x}");
+            assert_eq!(try_out(&hypervisor, &with_rax(address, access)), Err(fault), "{address:#x}");
         }
         let fault = Violation::Exception { vector: PAGE_FAULT, instruction: address, address };
-        assert_eq!(run(&hypervisor, &with_rax(address, JUMP)), Err(fault), "{address:#x}");
+        assert_eq!(try_out(&hypervisor, &with_rax(address, JUMP)), Err(fault), "{address:#x}");
     }
 }
 
@@ -116,12 +113,12 @@ fn data_is_not_executed() {
     let Some(hypervisor) = hypervisor() else { return };
     for address in [IMAGE + PAGE_BYTES, IMAGE + 2 * PAGE_BYTES, REQUEST, RESPONSE, STACK, HEAP] {
         let fault = Violation::Exception { vector: PAGE_FAULT, instruction: address, address };
-        assert_eq!(run(&hypervisor, &with_rax(address, JUMP)), Err(fault), "{address:#x}");
+        assert_eq!(try_out(&hypervisor, &with_rax(address, JUMP)), Err(fault), "{address:#x}");
     }
 }
 
 /// Instructions of ring 0, and the ways into it. Each is followed by an invalid opcode, in case it does nothing.
-const PRIVILEGED: &[(&str, &[u8])] = &[
+pub(super) const PRIVILEGED: &[(&str, &[u8])] = &[
     ("hlt", &[0xf4]),
     ("lgdt", &[0x0f, 0x01, 0x10]),
     ("lidt", &[0x0f, 0x01, 0x18]),
@@ -156,6 +153,14 @@ const PRIVILEGED: &[(&str, &[u8])] = &[
     ("outs", &[0x6e]),
     ("vmxon", &[0xf3, 0x0f, 0xc7, 0x30]),
     ("vmrun", &[0x0f, 0x01, 0xd8]),
+    ("vmcall", &[0x0f, 0x01, 0xc1]),
+    ("vmmcall", &[0x0f, 0x01, 0xd9]),
+    ("getsec", &[0x0f, 0x37]),
+    ("rdpmc", &[0x0f, 0x33]),
+    ("wrfsbase", &[0xf3, 0x48, 0x0f, 0xae, 0xd0]),
+    ("invpcid", &[0x66, 0x0f, 0x38, 0x82, 0x00]),
+    ("wrpkru", &[0x0f, 0x01, 0xef]),
+    ("xrstors", &[0x0f, 0xc7, 0x18]),
     ("monitor", &[0x0f, 0x01, 0xc8]),
     ("cli", &[0xfa]),
     ("sti", &[0xfb]),
@@ -167,7 +172,7 @@ fn privileged_instructions_end_the_machine_or_do_nothing() {
     let Some(hypervisor) = hypervisor() else { return };
     for (name, code) in PRIVILEGED {
         let code = with_rax(IMAGE + 2 * PAGE_BYTES, &[code, UD2].concat());
-        let ended = run(&hypervisor, &code);
+        let ended = try_out(&hypervisor, &code);
         assert!(ended.is_err(), "{name}: {ended:?}");
     }
 }
@@ -177,7 +182,7 @@ fn ring_3_does_not_pass_for_the_stub() {
     let Some(hypervisor) = hypervisor() else { return };
     for vector in WASM_EXCEPTIONS {
         // mov al, vector; out TRAP_PORT, al
-        let ended = run(&hypervisor, &[0xb0, vector, 0xe6, TRAP_PORT, 0x0f, 0x0b]);
+        let ended = try_out(&hypervisor, &[0xb0, vector, 0xe6, TRAP_PORT, 0x0f, 0x0b]);
         let refused = matches!(
             ended,
             Err(Violation::ForgedException(_) | Violation::Exception { vector: GENERAL_PROTECTION, .. })
@@ -185,22 +190,22 @@ fn ring_3_does_not_pass_for_the_stub() {
         assert!(refused, "{vector}: {ended:?}");
     }
     let fault = Violation::Exception { vector: PAGE_FAULT, instruction: STUBS.start, address: STUBS.start };
-    assert_eq!(run(&hypervisor, &with_rax(STUBS.start, JUMP)), Err(fault));
+    assert_eq!(try_out(&hypervisor, &with_rax(STUBS.start, JUMP)), Err(fault));
 }
 
 #[test]
 fn requests_of_any_length_are_taken_or_refused() {
     let Some(hypervisor) = hypervisor() else { return };
     for length in [0, 1, 4095, REQUEST_BYTES_MAX] {
-        assert_eq!(run(&hypervisor, &hypercall(length)), Ok(Step::Request(length as usize)));
+        assert_eq!(try_out(&hypervisor, &hypercall(length)), Ok(Step::Request(length as usize)));
     }
     for length in [REQUEST_BYTES_MAX + 1, 1 << 31, u32::MAX] {
-        assert_eq!(run(&hypervisor, &hypercall(length)), Err(Violation::RequestLength(length)));
+        assert_eq!(try_out(&hypervisor, &hypercall(length)), Err(Violation::RequestLength(length)));
     }
     // One byte and two where there should be four.
     let port = HYPERCALL_PORT.to_le_bytes();
     for out in [&[0xee][..], &[0x66, 0xef]] {
-        let ended = run(&hypervisor, &[&[0x66, 0xba], &port[..], out].concat());
+        let ended = try_out(&hypervisor, &[&[0x66, 0xba], &port[..], out].concat());
         assert!(matches!(ended, Err(Violation::Unexpected(_))), "{ended:?}");
     }
 }
@@ -249,16 +254,20 @@ fn run_briefly(machine: &mut Machine) -> Result<Step, Violation> {
     })
 }
 
+/// How many hostile guests a test tries.
+fn runs() -> u32 {
+    std::env::var("WASMATRIX_HOSTILE_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(300)
+}
+
 /// Machines that run random bytes, `WASMATRIX_HOSTILE_RUNS` of them. None of them may trouble the host, or a machine
 /// that lives beside them all.
 #[test]
 fn random_code_troubles_nobody() {
     let Some(hypervisor) = hypervisor() else { return };
-    let runs = std::env::var("WASMATRIX_HOSTILE_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(300);
     let image = Image::load().unwrap();
     let mut neighbour = machine(&hypervisor, &[&hypercall(0)[..], &[0xeb, 0xf4]].concat());
     let mut runner =
-        TestRunner::new(ProptestConfig { cases: runs, failure_persistence: None, ..Default::default() });
+        TestRunner::new(ProptestConfig { cases: runs(), failure_persistence: None, ..Default::default() });
     let code = proptest::collection::vec(any::<u8>(), 16..512);
     runner
         .run(&code, |code| {

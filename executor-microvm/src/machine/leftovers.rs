@@ -4,19 +4,20 @@
 //! shared pages, the compiled code. They come out of the pool as any machine does. Whoever reuses machines has to pass
 //! here too.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use tokio::sync::Semaphore;
-use wasmatrix_executor_api::{
-    Capabilities, CapabilityCall, CapabilityError, CapabilityErrorKind, CapabilityReply, Closed, Console,
-    Instance as _, Launch, Output, Prepared,
-};
+use wasmatrix_executor_api::Instance as _;
 use wasmatrix_microvm_abi::{End, layout::MEMORIES};
-use wasmatrix_model::{Digest, ExitCause, InstanceId, Limits, LogLevel};
+use wasmatrix_model::ExitCause;
 
 use super::{
-    hostile::{self, hypercall, hypervisor, image, with_rax},
+    hostile::{
+        self,
+        assembly::{Assembly, hypercall, with_rax},
+        hypervisor, image,
+        run::launch,
+    },
     *,
 };
 use crate::{pool::Pool, probe::Hypervisor, run};
@@ -24,73 +25,10 @@ use crate::{pool::Pool, probe::Hypervisor, run};
 /// What a guest fills its machine with, hidden from itself by a mask: its own code is no find.
 const MARKER: u64 = 0x6d61_726b_6564_2121;
 const MASK: u64 = 0x5555_aaaa_3333_cccc;
+/// Most that a guest can have beyond its linear memory, in bytes.
+const RUNTIME_BYTES_MAX: u64 = 184 << 20;
 /// Linear memory that the guest asks for, in bytes.
 const MEMORY_BYTES: u64 = 1 << 20;
-
-/// Code by hand, with jumps that go back or are filled in later.
-#[derive(Default)]
-struct Assembly(Vec<u8>);
-
-impl Assembly {
-    fn put(&mut self, code: &[u8]) -> usize {
-        self.0.extend(code);
-        self.0.len()
-    }
-
-    /// jcc or jmp, with four bytes to where.
-    fn jump_back(&mut self, opcode: &[u8], to: usize) {
-        let after = self.put(opcode) + 4;
-        self.put(&(to as i32 - after as i32).to_le_bytes());
-    }
-
-    fn jump_ahead(&mut self, opcode: &[u8]) -> usize {
-        self.put(opcode);
-        self.put(&[0; 4])
-    }
-
-    fn land(&mut self, jump: usize) {
-        let distance = (self.0.len() - jump) as i32;
-        self.0[jump - 4..jump].copy_from_slice(&distance.to_le_bytes());
-    }
-
-    /// Writes a request and makes the hypercall.
-    fn ask(&mut self, request: &[u8]) {
-        for (at, byte) in (0_u8..).zip(request) {
-            // mov byte [rax + at], byte
-            self.put(&with_rax(REQUEST, &[0xc6, 0x40, at, *byte]));
-        }
-        self.put(&hypercall(request.len() as u32));
-    }
-
-    /// For each range of a table, start and number of words each, until one of no words: does something with rcx words
-    /// at rax.
-    fn for_each_range(&mut self, table: u64, word: impl Fn(&mut Self)) {
-        // mov rsi, table
-        self.put(&[0x48, 0xbe]);
-        let next_range = self.put(&table.to_le_bytes());
-        // mov rax, [rsi]; mov rcx, [rsi + 8]; add rsi, 16; test rcx, rcx; jz done
-        self.put(&[0x48, 0x8b, 0x06, 0x48, 0x8b, 0x4e, 0x08, 0x48, 0x83, 0xc6, 0x10, 0x48, 0x85, 0xc9]);
-        let done = self.jump_ahead(&[0x0f, 0x84]);
-        let next_word = self.0.len();
-        word(self);
-        // add rax, 8; dec rcx; jnz next_word; jmp next_range
-        self.put(&[0x48, 0x83, 0xc0, 0x08, 0x48, 0xff, 0xc9]);
-        self.jump_back(&[0x0f, 0x85], next_word);
-        self.jump_back(&[0xe9], next_range);
-        self.land(done);
-    }
-
-    /// Sets a bit of r15 if a word is the marker.
-    fn look(&mut self, table: u64, bit: u8) {
-        self.for_each_range(table, |code| {
-            // cmp [rax], r12; jne on; or r15, bit
-            code.put(&[0x4c, 0x39, 0x20]);
-            let on = code.jump_ahead(&[0x0f, 0x85]);
-            code.put(&[0x49, 0x83, 0xcf, bit]);
-            code.land(on);
-        });
-    }
-}
 
 /// Where a program finds the ranges that it may read, and those that it may write: in the page after its code.
 const READABLE: u64 = IMAGE + PAGE_BYTES;
@@ -148,41 +86,6 @@ fn table(ranges: &[(u64, u64)]) -> Vec<u8> {
     ranges.iter().flat_map(|(start, words)| [start.to_le_bytes(), words.to_le_bytes()].concat()).collect()
 }
 
-struct Nobody;
-
-#[async_trait]
-impl Console for Nobody {
-    async fn write(&self, _output: Output, _bytes: bytes::Bytes) -> Result<(), Closed> {
-        Err(Closed)
-    }
-
-    async fn read(&self, _bytes_max: usize) -> bytes::Bytes {
-        bytes::Bytes::new()
-    }
-
-    fn log(&self, _level: LogLevel, _context: &str, _message: &str) {}
-}
-
-#[async_trait]
-impl Capabilities for Nobody {
-    async fn call(&self, _call: CapabilityCall) -> Result<CapabilityReply, CapabilityError> {
-        Err(CapabilityError::new(CapabilityErrorKind::Denied, "nobody may"))
-    }
-}
-
-fn launch() -> Launch {
-    Launch {
-        instance: InstanceId::generate(),
-        prepared: Prepared::new(Digest::of(&[]), Arc::new(())),
-        args: vec!["program".into()],
-        env: BTreeMap::new(),
-        config: BTreeMap::new(),
-        limits: Limits { memory_bytes_max: MEMORY_BYTES, ..Limits::default() },
-        capabilities: Arc::new(Nobody),
-        console: Arc::new(Nobody),
-    }
-}
-
 #[tokio::test]
 async fn no_byte_of_a_run_is_found_by_the_next() {
     let Some(hypervisor) = hypervisor() else { return };
@@ -190,6 +93,10 @@ async fn no_byte_of_a_run_is_found_by_the_next() {
     let code = Code { memory, bytes: PAGE_BYTES, text: 0..PAGE_BYTES };
     let [readable, writable] = ranges(&hypervisor, &code);
     let total: u64 = writable.iter().map(|(_, words)| words * 8).sum();
+    assert!(
+        total - MEMORY_BYTES <= RUNTIME_BYTES_MAX,
+        "{total}: docs/specification.md says how much at most"
+    );
     assert!(total > HEAP_BYTES + STACK_BYTES + MEMORY_BYTES, "{total}: heap, stack and more are filled");
     let mut constants = table(&readable);
     constants.resize((WRITABLE - READABLE) as usize, 0);
@@ -200,7 +107,7 @@ async fn no_byte_of_a_run_is_found_by_the_next() {
     for turn in 0..2 {
         let machine = pool.take().await.unwrap();
         let permit = Arc::clone(&places).acquire_owned().await.unwrap();
-        let mut run = run::start(machine, &code, launch(), u32::MAX, permit).await.unwrap();
+        let mut run = run::start(machine, &code, launch(MEMORY_BYTES), u32::MAX, permit).await.unwrap();
         // Only what it wrote itself.
         assert_eq!(run.exited().await, ExitCause::Exited { code: 2 }, "turn {turn}");
     }
