@@ -3,6 +3,7 @@
 //! Every flag has a twin among the environment variables, `WASMATRIX_` and the flag's name in capitals. That is not
 //! written at each flag but done for all of them in [`command`], so that none can be forgotten.
 
+mod certs;
 mod cluster;
 mod instance;
 mod verbs;
@@ -14,6 +15,7 @@ use wasmatrix_telemetry::Format as LogFormat;
 
 use crate::value;
 
+pub(crate) use certs::{CertsInit, CertsIssue, CertsVerb};
 pub(crate) use cluster::{Drain, NodeVerb, ProviderVerb, TokenVerb};
 pub(crate) use instance::{Definition, PlacementArgs, REPLICAS_MAX, Restart};
 pub(crate) use verbs::{
@@ -163,6 +165,9 @@ pub(crate) enum Verb {
     /// Make tokens with which machines join
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Make and show the certificates of a cluster
+    #[command(subcommand)]
+    Certs(CertsVerb),
     /// Show, start and stop capability providers
     #[command(subcommand)]
     Provider(ProviderVerb),

@@ -165,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_a_mistake_of_the_command_line() {
-        for addr in ["", "127.0.0.1:7117", "https://127.0.0.1:7117", "ftp://x", "http://", "http://a b"] {
+        for addr in ["", "127.0.0.1:7117", "https://127.0.0.1", "ftp://x", "http://", "http://a b"] {
             let Err(error) = Client::connect(&global(addr)).await else { panic!("{addr} was taken") };
             assert!(matches!(error, CliError::Usage { .. }), "{addr}: {error}");
         }

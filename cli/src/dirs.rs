@@ -12,6 +12,11 @@ pub(crate) fn cache() -> Option<PathBuf> {
     base("XDG_CACHE_HOME", ".cache")
 }
 
+/// Where certificates lie: a directory for each holder under `certs` of the data directory.
+pub(crate) fn certs() -> Option<PathBuf> {
+    data().map(|data| data.join("certs"))
+}
+
 fn base(variable: &str, under_home: &str) -> Option<PathBuf> {
     let absolute = |value: std::ffi::OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
     env::var_os(variable)

@@ -62,6 +62,12 @@ pub(crate) enum CliError {
         /// What kind of problem.
         kind: FileProblem,
     },
+    /// Who is at the other end could not be proven, or who we are.
+    #[error("{message}")]
+    Certificate {
+        /// Who, why, and what to do.
+        message: String,
+    },
     /// An app.toml breaks its rules.
     #[error("{0}")]
     Manifest(Problems),
@@ -145,6 +151,11 @@ impl CliError {
         Self::Usage { message: message.into() }
     }
 
+    /// Certificates that can't be used or made.
+    pub(crate) fn certificate(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Certificate { message: chain(error) }
+    }
+
     /// A file that can't be read or written, for the reason that the operating system gave.
     pub(crate) fn file(path: impl Into<PathBuf>, error: &io::Error) -> Self {
         let kind = match error.kind() {
@@ -165,6 +176,7 @@ impl CliError {
             Self::Refused(failure) => Exit::of(failure.code),
             Self::Invalid(_) | Self::Usage { .. } | Self::Manifest(_) => Exit::Usage,
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Deadline { .. } => Exit::Unavailable,
+            Self::Certificate { .. } => Exit::Denied,
             Self::File { kind: FileProblem::Missing, .. } => Exit::NotFound,
             Self::File { kind: FileProblem::Artifact, .. } => Exit::Artifact,
             Self::File { kind: FileProblem::Unusable, .. }
@@ -195,6 +207,7 @@ impl CliError {
             Self::Refused(failure) => failure.details.get("hint").cloned().or_else(|| hint_of(failure)),
             Self::Invalid(_)
             | Self::Usage { .. }
+            | Self::Certificate { .. }
             | Self::File { .. }
             | Self::Manifest(_)
             | Self::Host { .. }

@@ -9,6 +9,7 @@
 //! | [`run`] | a program in the foreground |
 //! | [`up`] | control plane and node in one process |
 //! | [`client`] | the control plane's API as plain calls |
+//! | [`certs`] | where certificates lie, and how a cluster's are made |
 //! | [`output`] | data on standard output, messages on standard error |
 //! | [`error`] | what can go wrong, what the user is told, and the exit codes |
 
@@ -16,6 +17,7 @@
 
 mod args;
 mod artifact;
+mod certs;
 mod client;
 mod dirs;
 mod error;

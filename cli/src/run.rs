@@ -107,6 +107,7 @@ pub(crate) const fn code_of(error: &CliError) -> u8 {
         | CliError::Broken { .. }
         | CliError::Deadline { .. }
         | CliError::Answer { .. }
+        | CliError::Certificate { .. }
         | CliError::Host { .. }
         | CliError::Output(_)
         | CliError::Several { .. } => RunExit::Fault.code(),

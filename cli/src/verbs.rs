@@ -7,6 +7,7 @@
 //! | [`streams`] | `logs`, `events` |
 //! | [`apply`] | `apply`, `validate` |
 //! | [`nodes`] | `node`, `token` |
+//! | [`certs`] | `certs` |
 //! | [`providers`] | `provider`, `version` |
 //! | [`doctor`] | `doctor` |
 //! | [`inspect`] | `inspect` |
@@ -15,6 +16,7 @@
 //! `run` and `up` are larger and have modules of their own beside this one.
 
 mod apply;
+mod certs;
 mod doctor;
 mod inspect;
 mod instances;
@@ -55,6 +57,7 @@ pub(crate) async fn perform(cli: Cli) -> Result<u8, CliError> {
         Verb::Validate(args) => apply::validate(&args, out)?,
         Verb::Node(verb) => return nodes::node(&verb, global, out).await,
         Verb::Token(verb) => nodes::token(&verb, global, out).await?,
+        Verb::Certs(verb) => certs::certs(&verb, out)?,
         Verb::Provider(verb) => providers::provider(&verb, global, out).await?,
         Verb::Version => providers::version(global, out).await?,
         Verb::Doctor(args) => return doctor::doctor(&args, out).await.map(|exit| exit as u8),

@@ -1,15 +1,18 @@
 //! An address into a connection: in plain text on loopback, over TLS with certificates on both ends elsewhere.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 use tonic::transport::{Channel, Endpoint};
+use wasmatrix_identity::{DialError, Expected, LiveCredentials};
+use wasmatrix_model::SystemClock;
 
 use crate::{
     args::Global,
+    certs, dirs,
     error::{CliError, chain},
 };
 
@@ -29,12 +32,22 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\
 /// Connects to the control plane that the flags name.
 ///
 /// # Errors
-/// The address is none, or one that must not be spoken to in plain text; nobody answers there.
+/// The address is none, or one that must not be spoken to in plain text; nobody answers there, or who does can't prove
+/// to be a control plane of ours.
 pub(super) async fn connect(global: &Global) -> Result<Channel, CliError> {
     let addr = &global.addr;
+    match addr.split_once("://") {
+        Some(("https", _)) => over_tls(addr, global).await,
+        Some(("http", authority)) => in_plain_text(addr, authority, global).await,
+        _ => Err(CliError::usage(format!(
+            "`{addr}` is no address: write it as http://127.0.0.1:7117, or https://HOST:PORT"
+        ))),
+    }
+}
+
+async fn in_plain_text(addr: &str, authority: &str, global: &Global) -> Result<Channel, CliError> {
     let wrong = || CliError::usage(format!("`{addr}` is no address: write it as http://127.0.0.1:7117"));
-    let Some(authority) = addr.strip_prefix("http://") else { return Err(wrong()) };
-    let endpoint = Endpoint::from_shared(addr.clone()).map_err(|_| wrong())?;
+    let endpoint = Endpoint::from_shared(addr.to_owned()).map_err(|_| wrong())?;
     let host = endpoint.uri().host().unwrap_or_default();
     if !is_loopback(host) && !global.insecure_plaintext_i_trust_this_network {
         return Err(CliError::usage(format!(
@@ -42,11 +55,50 @@ pub(super) async fn connect(global: &Global) -> Result<Channel, CliError> {
              read and to change: write https://{authority}"
         )));
     }
-    let endpoint = lasting(endpoint);
-    endpoint
+    lasting(endpoint)
         .connect()
         .await
-        .map_err(|error| CliError::Unreachable { addr: addr.clone(), reason: chain(&error) })
+        .map_err(|error| CliError::Unreachable { addr: addr.to_owned(), reason: chain(&error) })
+}
+
+async fn over_tls(addr: &str, global: &Global) -> Result<Channel, CliError> {
+    let endpoint = wasmatrix_identity::endpoint(addr).map_err(|error| CliError::usage(error.to_string()))?;
+    let credentials = credentials(global)?;
+    let dialer = credentials.dialer(Expected::ControlPlane);
+    dialer.connect(&lasting(endpoint)).await.map_err(|error| undialled(addr, &error))
+}
+
+/// The certificate that is shown to an `https://` address.
+fn credentials(global: &Global) -> Result<LiveCredentials, CliError> {
+    let dir = match &global.certs {
+        Some(dir) => dir.clone(),
+        None => {
+            let dir = dirs::certs().map(|certs| certs.join(certs::ADMIN));
+            dir.filter(|dir| dir.exists()).ok_or_else(|| CliError::Certificate {
+                message: format!(
+                    "{} asks for a certificate, and you have none: make one with `wasmatrix certs issue operator` on the \
+                     control plane's machine, copy its directory here, and name it with --certs or WASMATRIX_CERTS",
+                    global.addr
+                ),
+            })?
+        }
+    };
+    LiveCredentials::open(dir, Arc::new(SystemClock)).map_err(|error| CliError::certificate(&error))
+}
+
+/// Why there is no connection over TLS.
+pub(crate) fn undialled(addr: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        match error.downcast_ref::<DialError>() {
+            Some(DialError::Unreachable { source, .. }) => {
+                return CliError::Unreachable { addr: addr.to_owned(), reason: source.to_string() };
+            }
+            Some(dial) => return CliError::Certificate { message: dial.to_string() },
+            None => cause = error.source(),
+        }
+    }
+    CliError::Unreachable { addr: addr.to_owned(), reason: chain(error) }
 }
 
 /// With a limit for connecting, and so that an end that is gone is noticed.

@@ -1,6 +1,7 @@
 //! The binary as its user meets it: real processes, real sockets, real files.
 #![expect(clippy::panic, reason = "a test that can't go on says why")]
 
+mod certs;
 mod crash;
 mod server;
 mod single;
