@@ -126,7 +126,7 @@ fn full<'a>(candidate: &Candidate<'a>, spec: &InstanceSpec) -> Option<Why<'a>> {
         return Some(Why::Machine { needed_bytes, total_bytes: capacity.memory_bytes_total });
     }
     if let Some(max_bytes) = capacity.memory_bytes_max
-        && load.memory_bytes_committed.saturating_add(needed_bytes) > max_bytes
+        && needed_bytes > max_bytes.saturating_sub(load.memory_bytes_committed)
     {
         let committed_bytes = load.memory_bytes_committed;
         return Some(Why::Memory { needed_bytes, committed_bytes, max_bytes });

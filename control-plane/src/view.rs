@@ -215,7 +215,12 @@ impl View {
             known.told_in = teller.round;
         }
         let of_this_run = known.updated_in >= teller.run_since;
-        if of_this_run && status.revision < known.revision {
+        // A state comes before its revision, so of the same revision the stream may have told a later state already.
+        let is_news = match source {
+            Source::Stream => status.revision >= known.revision,
+            Source::Answer => status.revision > known.revision,
+        };
+        if of_this_run && !is_news {
             return Change::Outdated;
         }
         let rounds = Rounds { told_in: known.told_in, updated_in: teller.round };
