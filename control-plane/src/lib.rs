@@ -17,10 +17,12 @@
 //! | [`server`] | binds, with health and reflection, and drains |
 //! | [`placement`] | decides which node runs an instance |
 //! | [`liveness`] | decides whether a node is heard |
+//! | [`discovery`] | learns of nodes from a list, or from etcd |
 //! | [`view`] | remembers what the nodes told of their instances |
 
 #![forbid(unsafe_code)]
 
+pub mod discovery;
 pub mod liveness;
 pub mod placement;
 pub mod server;

@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     ("clippy", clippy),
     ("clippy of the guests", clippy_of_guests),
     ("tests", tests),
+    ("etcd", etcd),
     ("tests in documentation", doc_tests),
     ("documentation", documentation),
     ("licences, sources, owners", deny),
@@ -70,6 +71,9 @@ const MANIFESTS: &[&str] = &["Cargo.toml", "examples/Cargo.toml"];
 
 const DENY_IS_MISSING: &str = "cargo-deny is not installed (cargo install cargo-deny --locked)";
 
+/// These pages are for who builds the project, so a module's head may lead to its private rooms.
+const DOC_FLAGS: &str = "--deny warnings --allow rustdoc::private_intra_doc_links";
+
 const NOTHING_MORE: &[&str] = &[];
 
 fn format() -> Result<Done> {
@@ -108,6 +112,26 @@ fn tests() -> Result<Done> {
     Ok(Done::Passed)
 }
 
+/// What is built with the feature `etcd` only: linted, documented, and tested with the real etcd.
+fn etcd() -> Result<Done> {
+    tools::ensure_programs(&[("etcd", "etcd-server"), ("protoc", "protobuf-compiler")])?;
+    let with_feature = ["--package", "wasmatrix-control-plane", "--features", "etcd", "--locked"];
+    let mut clippy = cargo_command();
+    clippy.arg("clippy").args(with_feature).args(["--package", "wasmatrix", "--all-targets"]);
+    execute(clippy.args(["--", "--deny", "warnings"]))?;
+    let mut tests = cargo_command();
+    if tools::find("cargo-nextest").is_some() {
+        tests.args(["nextest", "run", "--no-fail-fast"]);
+    } else {
+        tests.args(["test", "--lib", "--no-fail-fast"]);
+    }
+    execute(tests.args(with_feature).arg("discovery::"))?;
+    let mut doc = cargo_command();
+    doc.arg("doc").args(with_feature).args(["--no-deps", "--document-private-items"]);
+    execute(doc.env("RUSTDOCFLAGS", DOC_FLAGS))?;
+    Ok(Done::Passed)
+}
+
 fn doc_tests() -> Result<Done> {
     let tree = Tree::read(workspace::root())?;
     let host = tree.rust().filter(|file| !file.path.starts_with("examples/"));
@@ -140,8 +164,7 @@ fn has_doc_test(source: &str) -> bool {
 fn documentation() -> Result<Done> {
     let mut doc = cargo_command();
     doc.args(["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
-    // These pages are for who builds the project, so a module's head may lead to its private rooms.
-    execute(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))?;
+    execute(doc.env("RUSTDOCFLAGS", DOC_FLAGS))?;
     Ok(Done::Passed)
 }
 

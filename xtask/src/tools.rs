@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::{execute, output_of, root};
 
@@ -14,6 +14,39 @@ pub const PREVIEW1: &str = "wasm32-wasip1";
 /// The path of a program, if there is one.
 pub fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Makes sure that these programs are there, each with the name of the Debian package that has it. Installs what is
+/// missing if that can be done without asking.
+///
+/// # Errors
+/// A program is missing and can't be installed; the message says what to do.
+pub fn ensure_programs(programs: &[(&str, &str)]) -> Result<()> {
+    let missing = |programs: &[(&str, &'_ str)]| -> Vec<String> {
+        let missing = programs.iter().filter(|(program, _)| find(program).is_none());
+        missing.map(|(_, package)| (*package).to_owned()).collect()
+    };
+    let packages = missing(programs);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if is_root()? && find("apt-get").is_some() {
+        println!("installing {}", packages.join(" "));
+        execute(Command::new("apt-get").args(["update", "-qq"]))?;
+        let mut install = Command::new("apt-get");
+        install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&packages);
+        execute(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    let packages = missing(programs);
+    if !packages.is_empty() {
+        let packages = packages.join(" ");
+        bail!("this step needs {packages}: install them, or run this as root on Debian or Ubuntu");
+    }
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(output_of(Command::new("id").arg("-u"))?.trim_ascii() == b"0")
 }
 
 /// Makes sure that rustc can compile for these targets, through rustup.

@@ -100,6 +100,16 @@ fn an_answer_shows_at_once_and_never_goes_back() {
 }
 
 #[test]
+fn revisions_of_two_runs_are_not_compared() {
+    let (mut view, node) = (View::default(), node_id(0));
+    let before = status(&node, 1, 90, named("a"));
+    tell(&mut view, &node, std::slice::from_ref(&before));
+    let after = InstanceStatus { phase: Phase::Stopped, revision: 1, ..before };
+    tell(&mut view, &node, std::slice::from_ref(&after));
+    assert_eq!(view.get(after.id), Some(after));
+}
+
+#[test]
 fn a_node_speaks_only_for_itself() {
     let (mut view, node, other) = (View::default(), node_id(0), node_id(1));
     let own = status(&node, 1, 1, named("a"));
