@@ -1,6 +1,7 @@
 //! From an artifact to code for the guest: once per digest, however many ask.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,10 +9,9 @@ use std::{
 
 use futures::{
     FutureExt,
-    future::{BoxFuture, Shared},
+    future::{self, BoxFuture},
 };
 use tokio::{runtime::Handle, sync::Semaphore};
-use vm_memory::{Bytes, VolatileMemory};
 use wasmatrix_artifact::{self as intake, Form, Refusal};
 use wasmatrix_code_cache::{Cache, engine_name};
 use wasmatrix_executor_api::{Artifact, ErrorKind};
@@ -20,32 +20,39 @@ use wasmatrix_microvm_abi::{
     layout::{ARTIFACT_BYTES_MAX, PAGE_BYTES},
 };
 use wasmatrix_model::Digest;
+use wasmparser::{Parser, Payload};
 use wasmtime::{Config, Engine};
 
 use crate::{
     Config as Setup, elf,
-    sys::{self, Memory},
+    machine::template::Template,
+    sys::{self, Shared},
+    templates::Templates,
 };
 
 /// Components kept ready in memory, besides those that are running.
 const KNOWN_MAX: usize = 256;
 
 /// Changes whenever our own part in making compiled code does: which adapter, how it is applied.
-const RECIPE: &str = concat!("micro-VM recipe 1, ", env!("CARGO_PKG_VERSION"));
+const RECIPE: &str = concat!("micro-VM recipe 2, ", env!("CARGO_PKG_VERSION"));
 
-/// Compiled code, in memory that is lent to every machine that runs it.
+/// Compiled code, lent to every machine that runs it.
 #[derive(Debug)]
 pub(crate) struct Code {
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) shared: Shared,
     /// Its length, in bytes.
     pub(crate) bytes: u64,
     /// Where in it instructions are; the rest is data about them.
     pub(crate) text: Range<u64>,
+    /// Whether some of the component's own code runs when it is instantiated.
+    pub(crate) runs_at_instantiation: bool,
 }
 
 impl Code {
-    /// Takes what the compiler made.
+    /// Takes what the compiler made and [`marked`].
     pub(crate) fn new(file: &[u8]) -> Result<Self, Refusal> {
+        let broken = || fault("the compiler made something that is no code");
+        let (mark, file) = file.split_last().ok_or_else(broken)?;
         let bytes = file.len() as u64;
         if bytes > ARTIFACT_BYTES_MAX {
             return Err(Refusal {
@@ -55,17 +62,30 @@ impl Code {
                 ),
             });
         }
-        let broken = || fault("the compiler made something that is no code");
         let text = elf::text(file).ok_or_else(broken)?;
         if text.start % PAGE_BYTES != 0 || text.end > bytes {
             return Err(broken());
         }
-        let size = file.len().next_multiple_of(PAGE_BYTES as usize);
-        let memory =
-            Memory::new(size).map_err(|error| fault(format!("no memory for compiled code: {error}")))?;
-        memory.as_volatile_slice().write_slice(file, 0).map_err(|error| fault(error.to_string()))?;
-        Ok(Self { memory: Arc::new(memory), bytes, text })
+        let shared =
+            Shared::new(file).map_err(|error| fault(format!("no memory for compiled code: {error}")))?;
+        Ok(Self { shared, bytes, text, runs_at_instantiation: *mark != NOTHING_RUNS })
     }
+}
+
+/// What follows code, in the cache too, whose instantiation runs none of it.
+const NOTHING_RUNS: u8 = 0;
+/// What follows any other code.
+const SOMETHING_RUNS: u8 = 1;
+
+/// Code with a mark behind it that says whether instantiating that component runs some of its own code.
+fn marked(mut file: Vec<u8>, component: &[u8]) -> Vec<u8> {
+    // What can't be read, though the compiler could, is taken to run something.
+    let is_start = |payload: wasmparser::Result<Payload<'_>>| {
+        matches!(payload, Ok(Payload::StartSection { .. } | Payload::ComponentStartSection { .. }) | Err(_))
+    };
+    let runs = Parser::new(0).parse_all(component).any(is_start);
+    file.push(if runs { SOMETHING_RUNS } else { NOTHING_RUNS });
+    file
 }
 
 fn fault(message: impl Into<String>) -> Refusal {
@@ -80,13 +100,14 @@ pub(crate) struct Compiler {
 
 struct Workshop {
     engine: Engine,
+    templates: Arc<Templates>,
     cache: Option<Cache>,
     artifact_bytes_max: u64,
     /// One permit for each compilation at a time.
     turns: Semaphore,
 }
 
-type Work = Shared<BoxFuture<'static, Result<Arc<Code>, Refusal>>>;
+type Work = future::Shared<BoxFuture<'static, Result<Arc<Template>, Refusal>>>;
 
 #[derive(Default)]
 struct Known {
@@ -97,12 +118,13 @@ struct Known {
 
 impl Compiler {
     /// A compiler for machines that may use those instructions.
-    pub(crate) fn new(features: FeatureSet, setup: &Setup) -> wasmtime::Result<Self> {
-        let engine = engine(features)?;
+    pub(crate) fn new(templates: Arc<Templates>, setup: &Setup) -> wasmtime::Result<Self> {
+        let engine = engine(templates.features())?;
         let name = engine_name(RECIPE, &engine.precompile_compatibility_hash());
         let cache_dir = setup.cache_dir.as_deref();
         let workshop = Workshop {
             engine,
+            templates,
             cache: cache_dir.and_then(|dir| Cache::open(dir, setup.cache_bytes_max, name)),
             artifact_bytes_max: setup.artifact_bytes_max,
             turns: Semaphore::new(setup.compilations_max.max(1) as usize),
@@ -110,8 +132,8 @@ impl Compiler {
         Ok(Self { workshop: Arc::new(workshop), known: Mutex::default() })
     }
 
-    /// Makes the artifact's code, or waits for whoever is at it.
-    pub(crate) async fn prepare(&self, artifact: &Artifact) -> Result<Arc<Code>, Refusal> {
+    /// Makes the artifact's template, or waits for whoever is at it.
+    pub(crate) async fn prepare(&self, artifact: &Artifact) -> Result<Arc<Template>, Refusal> {
         let work = self.lock().find_or_start(artifact.digest, || self.start(artifact));
         let result = work.clone().await;
         if result.is_err() {
@@ -165,27 +187,44 @@ impl Known {
 }
 
 impl Workshop {
-    fn make(&self, artifact: &Artifact) -> Result<Arc<Code>, Refusal> {
+    fn make(&self, artifact: &Artifact) -> Result<Arc<Template>, Refusal> {
+        let code = Arc::new(self.compile(artifact)?);
+        let made = self.templates.make(&code);
+        made.map(Arc::new).map_err(|error| fault(format!("no micro-VM could be made: {}", told(&error))))
+    }
+
+    fn compile(&self, artifact: &Artifact) -> Result<Code, Refusal> {
         let form = intake::inspect(&artifact.bytes, self.artifact_bytes_max)?;
         if Digest::of(&artifact.bytes) != artifact.digest {
             return Err(fault("the artifact does not have the digest it was given with"));
         }
         if let Some(file) = self.cache.as_ref().and_then(|cache| cache.load(artifact.digest)) {
-            return Code::new(&file).map(Arc::new);
+            return Code::new(&file);
         }
         // What is wrong with a module is said of the module as it was handed in.
         let diagnose = |error: wasmtime::Error| intake::diagnose(&artifact.bytes, &format!("{error:#}"));
-        let file = match form {
-            Form::Component => self.engine.precompile_component(&artifact.bytes),
-            Form::Module => self.engine.precompile_component(&intake::adapt(&artifact.bytes)?),
+        let component = match form {
+            Form::Component => Cow::Borrowed(&artifact.bytes[..]),
+            Form::Module => Cow::Owned(intake::adapt(&artifact.bytes)?),
         };
-        let file = file.map_err(diagnose)?;
+        let file = marked(self.engine.precompile_component(&component).map_err(diagnose)?, &component);
         let code = Code::new(&file)?;
         if let Some(cache) = &self.cache {
             cache.store(artifact.digest, &file);
         }
-        Ok(Arc::new(code))
+        Ok(code)
     }
+}
+
+/// An error with its causes, in one line.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// An engine that compiles for the guest and runs nothing.
@@ -197,4 +236,20 @@ fn engine(features: FeatureSet) -> wasmtime::Result<Engine> {
         sys::enable(&mut config, feature);
     }
     Engine::new(&config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_function_is_found_however_deep_it_is() {
+        let nested = |module: &str| {
+            let text = format!("(component (component (core module {module})))");
+            *marked(Vec::new(), &wat::parse_str(text).unwrap()).last().unwrap()
+        };
+        assert_eq!(nested("(memory 1) (data (i32.const 0) \"text\")"), NOTHING_RUNS);
+        assert_eq!(nested("(func $f) (start $f)"), SOMETHING_RUNS);
+        assert_eq!(marked(Vec::new(), b"neither"), [SOMETHING_RUNS]);
+    }
 }

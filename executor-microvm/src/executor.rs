@@ -9,11 +9,8 @@ use wasmatrix_executor_api::{Artifact, Capacity, Error, ErrorKind, Executor, Ins
 use wasmatrix_model::ExecutorKind;
 
 use crate::{
-    Config,
-    compile::{Code, Compiler},
-    image::Image,
-    pool::Pool,
-    probe, run,
+    Config, compile::Compiler, image::Image, machine::template::Template, pool::Pool, probe, run,
+    templates::Templates,
 };
 
 /// Runs instances in KVM micro-VMs. Dropping it ends none of its runs; each ends with its own handle.
@@ -54,12 +51,13 @@ impl Works {
         let hypervisor = probe::open(&config.kvm)?;
         let image = Image::load()
             .ok_or("the guest's image was not built as it should be: build the executor again")?;
-        let compiler = Compiler::new(hypervisor.features, config)
+        let templates = Arc::new(Templates::new(hypervisor, image));
+        let compiler = Compiler::new(Arc::clone(&templates), config)
             .map_err(|error| format!("wasmtime can't compile for micro-VMs: {error:#}"))?;
         let places = usize::try_from(config.instances_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Ok(Self {
             compiler,
-            pool: Pool::new(hypervisor, image, config.pool_machines_max),
+            pool: Pool::new(templates, config.pool_machines_max),
             requests_per_second_max: config.requests_per_second_max,
             places: Arc::new(Semaphore::new(places)),
         })
@@ -78,19 +76,19 @@ impl Executor for MicrovmExecutor {
 
     async fn prepare(&self, artifact: &Artifact) -> Result<Prepared, Error> {
         let works = self.works()?;
-        let code = works
+        let template = works
             .compiler
             .prepare(artifact)
             .await
             .map_err(|Refusal { kind, message }| Error::new(kind, message))?;
         // What is made ready is launched next.
-        works.pool.expect_use();
-        Ok(Prepared::new(artifact.digest, code))
+        works.pool.expect_use(&template);
+        Ok(Prepared::new(artifact.digest, template))
     }
 
     async fn launch(&self, launch: Launch) -> Result<Box<dyn Instance>, Error> {
         let works = self.works()?;
-        let code: Arc<Code> = launch.prepared.downcast().ok_or_else(|| {
+        let template: Arc<Template> = launch.prepared.downcast().ok_or_else(|| {
             Error::new(
                 ErrorKind::HostFault,
                 "the artifact was prepared by another executor; prepare it with this one",
@@ -103,10 +101,11 @@ impl Executor for MicrovmExecutor {
                 format!("{max} runs are under way and no more are allowed: stop one, or raise instances_max"),
             )
         })?;
-        let machine = works.pool.take().await.map_err(|error| {
+        let machine = works.pool.take(&template).await.map_err(|error| {
             Error::new(ErrorKind::HostFault, "no micro-VM could be made").caused_by(error)
         })?;
-        Ok(Box::new(run::start(machine, &code, launch, works.requests_per_second_max, permit).await?))
+        let run = run::start(machine, &template, launch, works.requests_per_second_max, permit).await?;
+        Ok(Box::new(run))
     }
 }
 

@@ -47,11 +47,11 @@ pub fn hypercalls(script: &[u8]) {
     let _runtime = runtime().enter();
     let mut memory = GuestMemory::alone(MEMORY_BYTES_MAX).expect("there is address space");
     let (mut host, start) =
-        Host::new(launch(), u32::MAX, 0, Arc::<Control>::default(), Arc::<Meter>::default());
+        Host::new(launch(), u32::MAX, false, Arc::<Control>::default(), Arc::<Meter>::default());
     assert!(memory.answer(&Response::Start(start)));
     let mut rest = script;
     let mut buffer = Vec::new();
-    while let Some(length) = turn(&mut rest, &memory) {
+    while let Some(length) = turn(&mut rest, &mut memory) {
         let Ok(length) = memory.fetch(length, &mut buffer) else { return };
         let bytes = &buffer[..length];
         let Ok(request) = Request::parse(bytes) else { return };
@@ -74,7 +74,7 @@ pub fn hypercalls(script: &[u8]) {
 }
 
 /// The next turn, with its bytes written. `None`: there is none.
-fn turn(rest: &mut &[u8], memory: &GuestMemory) -> Option<u32> {
+fn turn(rest: &mut &[u8], memory: &mut GuestMemory) -> Option<u32> {
     let (length, after) =
         rest.split_first_chunk().map(|(length, after)| (u16::from_le_bytes(*length), after))?;
     if length == LIE {
@@ -260,6 +260,8 @@ pub(crate) fn requests() -> Vec<Request<'static>> {
         Request::End(End::StartFailed { message: "start".into() }),
         Request::End(End::RuntimeFailed { message: "runtime".into() }),
         Request::Ready,
+        Request::Loaded,
+        Request::Instantiated { memory_bytes: 1 << 16, table_elements: 1 },
     ]
 }
 

@@ -3,23 +3,22 @@
 
 use std::sync::Arc;
 
-use vm_memory::{Bytes, VolatileMemory};
-use wasmatrix_microvm_abi::layout::{IMAGE, PAGE_BYTES};
+use wasmatrix_microvm_abi::layout::{IMAGE, LARGE_PAGE_BYTES, PAGE_BYTES};
 
 use crate::{
     elf::{self, Segment},
-    sys::Memory,
+    sys::{Frozen, Memory},
 };
 
 /// The image as it was linked.
 static FILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest.elf"));
 
 /// The image, ready to be lent to machines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Image {
     /// Code and constants, from [`IMAGE`] on.
-    pub(crate) shared: Arc<Memory>,
-    /// Bytes of code at the beginning, in whole pages.
+    pub(crate) shared: Arc<Frozen>,
+    /// Bytes of code at the beginning, in whole large pages.
     pub(crate) code_bytes: u64,
     /// What every machine has a copy of.
     pub(crate) data: Segment,
@@ -37,18 +36,21 @@ impl Image {
         let data = data
             .pop()
             .filter(|data| data.address % PAGE_BYTES == 0 && data.address > IMAGE && !data.executable)?;
-        let memory = Memory::new(usize::try_from(data.address - IMAGE).ok()?).ok()?;
         let mut code_bytes = 0;
+        let memory = Memory::new((data.address - IMAGE).next_multiple_of(LARGE_PAGE_BYTES)).ok()?;
+        memory.prefer_large_pages(0, memory.bytes());
         for segment in &shared {
-            if segment.address % PAGE_BYTES != 0 {
+            if segment.address % LARGE_PAGE_BYTES != 0 {
                 return None;
             }
             if segment.executable {
-                code_bytes = segment.memory_bytes.next_multiple_of(PAGE_BYTES);
+                code_bytes = segment.memory_bytes.next_multiple_of(LARGE_PAGE_BYTES);
             }
-            let at = usize::try_from(segment.address.checked_sub(IMAGE)?).ok()?;
-            memory.as_volatile_slice().write_slice(&segment.bytes, at).ok()?;
+            if !memory.write(segment.address.checked_sub(IMAGE)?, &segment.bytes) {
+                return None;
+            }
         }
-        (code_bytes > 0).then_some(Self { shared: Arc::new(memory), code_bytes, data })
+        let shared = Arc::new(memory.freeze().ok()?);
+        (code_bytes > 0).then_some(Self { shared, code_bytes, data })
     }
 }

@@ -1,10 +1,10 @@
 //! Runs guests in KVM micro-VMs: each run in a machine of its own, whose guest is the image in `guest/`.
 //!
 //! ```text
-//!  prepare: artifact ─► intake ─► compile (Cranelift, here) ─► code, shared read-only by all machines that run it
-//!  launch:  pool ─► booted machine ─► map code, add memory ─► a thread that runs its one vCPU
-//!                                                              │ exit: a request, parsed once, served
-//!                                                              └─► console, capabilities, clock
+//!  prepare: artifact ─► intake ─► compile (Cranelift, here) ─► load into a machine ─► template
+//!  launch:  pool ─► machine made from the template ─► a thread that runs its one vCPU
+//!                                                      │ exit: a request, parsed once, served
+//!                                                      └─► console, capabilities, clock
 //! ```
 //!
 //! | module | what it does |
@@ -14,8 +14,9 @@
 //! | [`probe`] | whether this machine can run micro-VMs |
 //! | [`compile`] | from an artifact to code for the guest |
 //! | [`image`] | the guest's own image, loaded once |
-//! | [`machine`] | one virtual machine: its tables, its memory, its exits |
-//! | [`pool`] | machines booted ahead of need |
+//! | [`machine`] | one virtual machine: its tables, its memory, its exits; what machines begin with |
+//! | [`templates`] | makes what machines begin with, and machines from it |
+//! | [`pool`] | machines made ahead of need |
 //! | [`run`] | one run: the vCPU's thread and the driver's handle |
 //! | [`serve`] | what the host does for a guest |
 //! | [`ending`] | how an end is told |
@@ -41,6 +42,7 @@ mod run;
 mod serve;
 #[expect(unsafe_code, reason = "KVM: memory lent to a machine, signals to its thread")]
 mod sys;
+mod templates;
 
 pub use config::Config;
 pub use executor::MicrovmExecutor;

@@ -1,9 +1,11 @@
-//! Machines booted ahead of need.
+//! Machines made ahead of need.
 //!
-//! A launch takes one and has another booted in its place, in the background. Nothing is ever put back: a machine is
-//! used once. The pool is filled by the first use, and emptied again when nothing was launched for a while.
+//! A launch takes one that was made from its template and has another made in its place, in the background. Nothing is
+//! ever put back: a machine is used once. What the pool holds is what the last launches used, as many machines as there
+//! is room for; it is emptied again when nothing was launched for a while.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,9 +13,8 @@ use std::{
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 
 use crate::{
-    image::Image,
-    machine::{Machine, MachineError},
-    probe::Hypervisor,
+    machine::{Machine, MachineError, template::Template},
+    templates::Templates,
 };
 
 /// A pool that nobody took from for so long is emptied.
@@ -22,32 +23,64 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// The pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    hypervisor: Hypervisor,
-    image: Image,
+    templates: Arc<Templates>,
     machines_max: usize,
     state: Mutex<State>,
-    /// A machine was taken.
-    taken: Arc<Notify>,
+    /// A machine was taken, or others are wanted.
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct State {
-    ready: Vec<Machine>,
+    ready: Vec<(Arc<Template>, Machine)>,
+    /// What was used last, the latest first; no more than there is room for.
+    used: VecDeque<Arc<Template>>,
     /// Whether a task is at work that fills and empties.
     tended: bool,
     used_at: Instant,
 }
 
+impl State {
+    fn count(&self, template: &Arc<Template>) -> usize {
+        self.ready.iter().filter(|(made_from, _)| Arc::ptr_eq(made_from, template)).count()
+    }
+
+    /// How many machines of a template there are to be, if so many are to be in all: what was used several times of
+    /// late has its share several times.
+    fn wanted(&self, template: &Arc<Template>, machines_max: usize) -> usize {
+        let shares = self.used.iter().cycle().take(if self.used.is_empty() { 0 } else { machines_max });
+        shares.filter(|used| Arc::ptr_eq(used, template)).count()
+    }
+
+    /// What there are too few machines of.
+    fn lacking(&self, machines_max: usize) -> Option<Arc<Template>> {
+        let lacks = |template: &&Arc<Template>| self.count(template) < self.wanted(template, machines_max);
+        self.used.iter().find(lacks).cloned()
+    }
+
+    /// Removes a machine that is one too many, if it is in the way of another.
+    fn make_room(&mut self, machines_max: usize) -> Option<Machine> {
+        if self.ready.len() < machines_max {
+            return None;
+        }
+        let is_spare = |(template, _): &(Arc<Template>, Machine)| {
+            self.count(template) > self.wanted(template, machines_max)
+        };
+        let spare = self.ready.iter().position(is_spare)?;
+        Some(self.ready.swap_remove(spare).1)
+    }
+}
+
 impl Pool {
     /// An empty pool for so many machines.
-    pub(crate) fn new(hypervisor: Hypervisor, image: Image, machines_max: u32) -> Arc<Self> {
-        let state = State { ready: Vec::new(), tended: false, used_at: Instant::now() };
+    pub(crate) fn new(templates: Arc<Templates>, machines_max: u32) -> Arc<Self> {
+        let state =
+            State { ready: Vec::new(), used: VecDeque::new(), tended: false, used_at: Instant::now() };
         Arc::new(Self {
-            hypervisor,
-            image,
+            templates,
             machines_max: machines_max as usize,
             state: Mutex::new(state),
-            taken: Arc::default(),
+            changed: Arc::default(),
         })
     }
 
@@ -55,76 +88,99 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A machine that is ready: from the pool, or else booted now, which takes milliseconds.
-    pub(crate) async fn take(self: &Arc<Self>) -> Result<Machine, MachineError> {
-        let ready = self.lock().ready.pop();
-        self.expect_use();
+    /// A machine made from that template: from the pool, or else made now, which takes longer.
+    pub(crate) async fn take(self: &Arc<Self>, template: &Arc<Template>) -> Result<Machine, MachineError> {
+        let ready = {
+            let mut state = self.lock();
+            let found = state.ready.iter().position(|(made_from, _)| Arc::ptr_eq(made_from, template));
+            found.map(|index| state.ready.swap_remove(index).1)
+        };
+        self.expect_use(template);
         match ready {
             Some(machine) => Ok(machine),
-            None => self.boot().await,
+            None => self.make(template, Templates::machine).await,
         }
     }
 
-    async fn boot(self: &Arc<Self>) -> Result<Machine, MachineError> {
-        let pool = Arc::clone(self);
-        let booted = tokio::task::spawn_blocking(move || {
-            let Hypervisor { kvm, cpuid, features } = &pool.hypervisor;
-            Machine::boot(kvm, cpuid, &pool.image, *features)
-        });
-        booted.await.unwrap_or_else(|error| Err(MachineError::Boot(error.to_string())))
+    async fn make(
+        self: &Arc<Self>,
+        template: &Arc<Template>,
+        make: fn(&Templates, &Template) -> Result<Machine, MachineError>,
+    ) -> Result<Machine, MachineError> {
+        let (pool, template) = (Arc::clone(self), Arc::clone(template));
+        let made = tokio::task::spawn_blocking(move || make(&pool.templates, &template));
+        made.await.unwrap_or_else(|error| Err(MachineError::Boot(error.to_string())))
     }
 
-    /// Says that machines are or will soon be wanted.
-    pub(crate) fn expect_use(self: &Arc<Self>) {
+    /// Says that machines made from that template are or will soon be wanted.
+    pub(crate) fn expect_use(self: &Arc<Self>, template: &Arc<Template>) {
+        if self.machines_max == 0 {
+            return;
+        }
         let mut state = self.lock();
+        state.used.push_front(Arc::clone(template));
+        state.used.truncate(self.machines_max);
         state.used_at = Instant::now();
-        self.taken.notify_one();
-        if !state.tended && self.machines_max > 0 {
+        self.changed.notify_one();
+        if !state.tended {
             state.tended = true;
             Handle::current().spawn(tend(Arc::downgrade(self)));
         }
     }
 
-    /// What is to be done next: boot, or wait until that time, or, after that, leave.
+    /// What is to be done next: make a machine, or wait until that time, or, after that, leave.
     fn next(&self) -> Next {
         let mut state = self.lock();
         let idle_at = state.used_at + IDLE_TIME_MAX;
         if Instant::now() >= idle_at {
             state.ready.clear();
+            state.used.clear();
             state.tended = false;
             return Next::Leave;
         }
-        if state.ready.len() < self.machines_max { Next::Boot } else { Next::WaitUntil(idle_at) }
+        match state.lacking(self.machines_max) {
+            Some(template) => {
+                Next::Make { template, instead: state.make_room(self.machines_max).map(Box::new) }
+            }
+            None => Next::WaitUntil(idle_at),
+        }
     }
 }
 
 enum Next {
-    Boot,
+    Make {
+        template: Arc<Template>,
+        /// Taken apart for it, outside the lock.
+        instead: Option<Box<Machine>>,
+    },
     WaitUntil(Instant),
     Leave,
 }
 
-/// Fills the pool whenever it is not full, and empties it when it was idle for long.
+/// Fills the pool whenever it lacks something, and empties it when it was idle for long.
 async fn tend(pool: std::sync::Weak<Pool>) {
     loop {
         let Some(pool) = pool.upgrade() else { return };
         match pool.next() {
             Next::Leave => return,
-            Next::Boot => match pool.boot().await {
-                Ok(machine) => pool.lock().ready.push(machine),
-                Err(error) => {
-                    // The next launch will try by itself, and say what is wrong.
-                    tracing::warn!(error = %error, "a micro-VM could not be booted ahead of need");
-                    pool.lock().tended = false;
-                    return;
+            Next::Make { template, instead } => {
+                drop(instead);
+                match pool.make(&template, Templates::machine_ahead).await {
+                    Ok(machine) => pool.lock().ready.push((template, machine)),
+                    Err(error) => {
+                        // The next launch will try by itself, and say what is wrong.
+                        tracing::warn!(error = %error, "a micro-VM could not be made ahead of need");
+                        pool.lock().tended = false;
+                        return;
+                    }
                 }
-            },
+            }
             Next::WaitUntil(time) => {
-                let taken = Arc::clone(&pool.taken);
+                let changed = Arc::clone(&pool.changed);
                 // Not held while waiting: a pool that is dropped goes at once, and this task at its next look.
                 drop(pool);
                 tokio::select! {
-                    () = taken.notified() => {}
+                    () = changed.notified() => {}
                     () = tokio::time::sleep_until(time) => {}
                 }
             }

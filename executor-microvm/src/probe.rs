@@ -9,9 +9,10 @@ use wasmatrix_microvm_abi::engine::FeatureSet;
 /// KVM's interface, unchanged since 2007.
 const KVM_API: i32 = 12;
 /// What a machine of ours needs of KVM.
-const NEEDED: [(Cap, &str); 4] = [
+const NEEDED: [(Cap, &str); 5] = [
     (Cap::UserMemory, "user memory"),
     (Cap::ReadonlyMem, "read-only memory"),
+    (Cap::SyncMmu, "memory that follows its owner's"),
     (Cap::ImmediateExit, "immediate exit"),
     (Cap::ExtCpuid, "extended CPUID"),
 ];

@@ -25,9 +25,8 @@ use wasmatrix_microvm_abi::{Request, Response};
 use wasmatrix_model::{ExitCause, LimitKind};
 
 use crate::{
-    compile::Code,
     ending,
-    machine::{Machine, Step, Violation},
+    machine::{Machine, Step, Violation, template::Template},
     serve::{Host, Served, Unserved},
     sys::Kicker,
 };
@@ -175,23 +174,28 @@ pub(crate) struct Run {
     ended: watch::Receiver<Option<ExitCause>>,
 }
 
-/// Starts a run in a machine that is ready, and waits until its code has been instantiated.
+/// Starts a run in a machine made from that template, and waits until its code has been instantiated.
 pub(crate) async fn start(
     mut machine: Machine,
-    code: &Code,
+    template: &Template,
     launch: Launch,
     requests_per_second_max: u32,
     permit: OwnedSemaphorePermit,
 ) -> Result<Run, Error> {
-    machine.equip(code, launch.limits.memory_bytes_max).map_err(|error| {
-        Error::new(ErrorKind::HostFault, "the micro-VM could not be given its memory").caused_by(error)
-    })?;
+    machine.memory.admit(launch.limits.memory_bytes_max);
     let (control, meter) = (Arc::<Control>::default(), Arc::<Meter>::default());
+    meter.set_memory_bytes(machine.memory.memory_bytes());
+    // What was instantiated ahead and is within the limits runs at once; what is not is refused by the guest, as it
+    // would have been.
+    let is_started = template.instantiated().is_some_and(|has| {
+        has.memory_bytes <= launch.limits.memory_bytes_max
+            && has.table_elements <= launch.limits.table_elements_max
+    });
     let share = Share::new(launch.limits.cpu_millis_per_second);
     let tick = if share.is_whole_core() { METER_TICK } else { TICK };
     let wall_time_max = launch.limits.wall_time_max;
     let (host, start) =
-        Host::new(launch, requests_per_second_max, code.bytes, Arc::clone(&control), Arc::clone(&meter));
+        Host::new(launch, requests_per_second_max, is_started, Arc::clone(&control), Arc::clone(&meter));
     if !machine.answer(&Response::Start(start)) {
         let message = "arguments, environment and configuration are together larger than a micro-VM takes: give it less";
         return Err(Error::new(ErrorKind::Exhausted, message));
@@ -219,6 +223,9 @@ pub(crate) async fn start(
     tokio::spawn(Arc::clone(&control).watch(wall_time_max, tick));
     // From here on, leaving early drops the handle, and that ends the run.
     let mut run = Run { control, meter, ended };
+    if is_started {
+        return Ok(run);
+    }
     match instantiated.await {
         Ok(()) => Ok(run),
         Err(_) => Err(ending::not_started(run.exited().await)),

@@ -75,17 +75,16 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// For a launch that begins now, with all that its guest is told.
+    /// For a launch that begins now, with all that its guest is told. `started`: its code is instantiated already.
     pub(crate) fn new(
         launch: Launch,
         requests_per_second_max: u32,
-        code_bytes: u64,
+        started: bool,
         control: Arc<Control>,
         meter: Arc<Meter>,
     ) -> (Self, Start) {
         let (stdin, stdout, stderr) = launch.console.terminals();
         let start = Start {
-            artifact_bytes: code_bytes,
             args: launch.args,
             env: launch.env.into_iter().collect(),
             config: launch.config.into_iter().collect(),
@@ -104,7 +103,7 @@ impl Host {
             rate: Rate::new(requests_per_second_max),
             input: Bytes::new(),
             input_ended: false,
-            started: false,
+            started,
         };
         (host, start)
     }
@@ -130,7 +129,9 @@ impl Host {
             self.wait_for(async { sleep(rest).await })?;
         }
         let answer = match request {
-            Request::Ready => return Err(Violation::OutOfTurn.into()),
+            Request::Ready | Request::Loaded | Request::Instantiated { .. } => {
+                return Err(Violation::OutOfTurn.into());
+            }
             Request::Started if self.started => return Err(Violation::OutOfTurn.into()),
             Request::Started => {
                 self.started = true;

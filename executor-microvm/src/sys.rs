@@ -5,10 +5,12 @@ use wasmatrix_microvm_abi::engine::Feature;
 use wasmtime::Config;
 
 mod kick;
+mod memory;
 mod vm;
 
 pub(crate) use kick::Kicker;
-pub(crate) use vm::{Exit, Memory, Vm, VmError, populate};
+pub(crate) use memory::{Frozen, Memory, Shared};
+pub(crate) use vm::{Exit, Slots, Vcpu, VmError, create};
 
 /// Lets the compiler use that kind of instruction.
 pub(crate) fn enable(config: &mut Config, feature: Feature) {

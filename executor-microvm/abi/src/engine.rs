@@ -26,6 +26,11 @@ pub const WASM_STACK_BYTES: usize = 1 << 20;
 /// Frames in a backtrace; deeper ones are cut.
 pub const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
+/// Linear memory that a component may take when it is instantiated ahead of its runs, in bytes.
+pub const AHEAD_MEMORY_BYTES_MAX: u64 = 16 << 20;
+/// Table elements that it may take then.
+pub const AHEAD_ELEMENTS_MAX: u64 = 50_000;
+
 /// Sets them.
 pub fn configure(config: &mut Config) {
     config

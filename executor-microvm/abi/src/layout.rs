@@ -1,19 +1,19 @@
-//! Where things are: guest-virtual addresses, guest-physical addresses, ports.
+//! Where things are: guest-virtual addresses, ports. Where they are physically is the host's own business.
 //!
 //! ```text
-//!  virtual (ring 3 sees)                      physical (KVM's slots)
-//!  0x00_0000_0000  nothing, ever              0x0000_0000  private memory: tables, data, stack, heap
-//!  0x00_0010_0000  GDT IDT TSS stub (ring 0)  0x2000_0000  image: code and constants, shared, read-only
-//!  0x00_0020_0000  image                      0x4000_0000  artifact: compiled Wasm, shared, read-only
-//!  0x00_1000_0000  request, response        0x1_0000_0000  linear memories, as large as the run's limit
+//!  virtual (ring 3 sees)
+//!  0x00_0000_0000  nothing, ever
+//!  0x00_0010_0000  GDT IDT TSS stub (ring 0)
+//!  0x00_0020_0000  image: code and constants, shared, read-only; then its data
+//!  0x00_1000_0000  request, response
 //!  0x00_2000_0000  stack
 //!  0x00_4000_0000  heap
-//!  0x10_0000_0000  artifact
+//!  0x10_0000_0000  artifact: compiled Wasm, shared, read-only
 //! 0x100_0000_0000  linear memories, 4 GiB and a guard for each
 //! ```
 //!
-//! All addresses are in the lower half, because that is what a paravirtual KVM maps, and all physical ones need no
-//! more than 36 bits.
+//! All addresses are in the lower half, because that is what a paravirtual KVM maps. Of request, response and heap
+//! the host makes more present when the guest first touches it.
 
 /// A page, in bytes.
 pub const PAGE_BYTES: u64 = 4096;
@@ -32,6 +32,8 @@ pub const IMAGE: u64 = 0x20_0000;
 /// Where ring 3 goes on after an exception: (instruction, frame pointer, whether an address faulted, the address)
 /// in the registers of the first four arguments.
 pub const TRAP_ENTRY: u64 = IMAGE + 16;
+/// Where ring 3 goes on in a machine that is made from what another one wrote before it parked.
+pub const RESUME_ENTRY: u64 = IMAGE + 32;
 
 /// Most bytes that one call of a component hands to its host, or takes from it; the same as in process.
 pub const CALL_BYTES_MAX: u32 = 16 << 20;
@@ -69,12 +71,3 @@ pub const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
 pub const MEMORIES: u64 = 0x100_0000_0000;
 /// Where linear memories end.
 pub const MEMORIES_END: u64 = 0x200_0000_0000;
-
-/// Physical: private memory.
-pub const PRIVATE_PHYSICAL: u64 = 0;
-/// Physical: the image.
-pub const IMAGE_PHYSICAL: u64 = 0x2000_0000;
-/// Physical: compiled code.
-pub const ARTIFACT_PHYSICAL: u64 = 0x4000_0000;
-/// Physical: linear memories.
-pub const MEMORIES_PHYSICAL: u64 = 0x1_0000_0000;

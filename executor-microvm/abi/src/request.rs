@@ -13,7 +13,7 @@ use crate::{
 /// One request. What it borrows is the host's own copy of the bytes: the guest can't change them any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// The runtime has booted and waits for its run. Answer: [`crate::Response::Start`].
+    /// The runtime has booted and waits for its code. Answer: [`crate::Response::Load`].
     Ready,
     /// Memory is wanted at `address`. Answer: `Yes`, or `No` if there is none left.
     Commit {
@@ -67,6 +67,17 @@ pub enum Request<'a> {
     End(End),
     /// All modules are instantiated and the program begins. Answer: `Yes`.
     Started,
+    /// The code is loaded and the runtime waits for its run. Answer: [`crate::Response::Start`], or
+    /// [`crate::Response::Instantiate`] or [`crate::Response::Touch`], to do ahead of it what needs nothing of it.
+    Loaded,
+    /// All modules are instantiated, none of their code has run, and the runtime waits for its run. Answer:
+    /// [`crate::Response::Start`], or [`crate::Response::Touch`].
+    Instantiated {
+        /// All linear memories together, in bytes.
+        memory_bytes: u64,
+        /// All tables together, in elements.
+        table_elements: u64,
+    },
 }
 
 /// How a run ended, as its runtime saw it.
@@ -143,6 +154,8 @@ impl<'a> Request<'a> {
             9 => Self::Kv(KvRequest::read(&mut reader)?),
             10 => Self::End(End::read(&mut reader)?),
             11 => Self::Started,
+            12 => Self::Loaded,
+            13 => Self::Instantiated { memory_bytes: reader.u64()?, table_elements: reader.u64()? },
             _ => return Err(Malformed::Unknown),
         };
         reader.finish()?;
@@ -167,6 +180,10 @@ impl<'a> Request<'a> {
             Self::Kv(request) => request.write(writer.u8(9)),
             Self::End(end) => end.write(writer.u8(10)),
             Self::Started => _ = writer.u8(11),
+            Self::Loaded => _ = writer.u8(12),
+            Self::Instantiated { memory_bytes, table_elements } => {
+                writer.u8(13).u64(*memory_bytes).u64(*table_elements);
+            }
         }
         writer.into_bytes()
     }

@@ -29,13 +29,23 @@ pub enum Response {
     },
     /// Of key-value storage.
     Kv(KvAnswer),
+    /// The code is mapped: load it.
+    Load {
+        /// Its length, in bytes.
+        artifact_bytes: u64,
+    },
+    /// Instantiate ahead of the run.
+    Instantiate,
+    /// Touch pages, so that the run need not be the first to, and ask again.
+    Touch {
+        /// Address and length in bytes of each stretch.
+        stretches: Vec<(u64, u64)>,
+    },
 }
 
 /// All that a run is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Start {
-    /// Length of the compiled code, in bytes.
-    pub artifact_bytes: u64,
     /// Its arguments; the first is the program's name.
     pub args: Vec<String>,
     /// Its environment variables.
@@ -67,6 +77,9 @@ impl Response {
             4 => Self::Number(reader.u64()?),
             5 => Self::Time { seconds: reader.u64()?, nanoseconds: reader.u32()? },
             6 => Self::Kv(KvAnswer::read(&mut reader)?),
+            7 => Self::Load { artifact_bytes: reader.u64()? },
+            8 => Self::Instantiate,
+            9 => Self::Touch { stretches: reader.list(|reader| Ok((reader.u64()?, reader.u64()?)))? },
             _ => return Err(Malformed::Unknown),
         };
         reader.finish()?;
@@ -84,6 +97,11 @@ impl Response {
             Self::Number(number) => _ = writer.u8(4).u64(*number),
             Self::Time { seconds, nanoseconds } => _ = writer.u8(5).u64(*seconds).u32(*nanoseconds),
             Self::Kv(answer) => answer.write(writer.u8(6)),
+            Self::Load { artifact_bytes } => _ = writer.u8(7).u64(*artifact_bytes),
+            Self::Instantiate => _ = writer.u8(8),
+            Self::Touch { stretches } => {
+                writer.u8(9).list(stretches.iter(), |writer, (at, bytes)| _ = writer.u64(*at).u64(*bytes));
+            }
         }
         writer.into_bytes()
     }
@@ -92,7 +110,6 @@ impl Response {
 impl Start {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
-            artifact_bytes: reader.u64()?,
             args: reader.list(|reader| reader.text().map(String::from))?,
             env: pairs(reader)?,
             config: pairs(reader)?,
@@ -107,7 +124,6 @@ impl Start {
         let [stdin, stdout, stderr] = self.terminals;
         let pair = |writer: &mut Writer, (name, value): &(String, String)| _ = writer.text(name).text(value);
         writer
-            .u64(self.artifact_bytes)
             .list(self.args.iter(), |writer, arg| _ = writer.text(arg))
             .list(self.env.iter(), pair)
             .list(self.config.iter(), pair)

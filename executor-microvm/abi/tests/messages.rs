@@ -49,6 +49,8 @@ fn requests<'a>(text: &'a str, bytes: &'a [u8], number: u64, flag: bool, end: &E
         kv(Operation::DeleteMany { keys }),
         Request::End(end.clone()),
         Request::Started,
+        Request::Loaded,
+        Request::Instantiated { memory_bytes: number, table_elements: number },
     ]
 }
 
@@ -57,7 +59,6 @@ fn responses(text: &str, bytes: &[u8], number: u64, flag: bool) -> Vec<Response>
     let pairs = vec![(text.clone(), text.clone()); 3];
     let found = flag.then(|| bytes.to_vec());
     let start = Start {
-        artifact_bytes: number,
         args: vec![text.clone(); 3],
         env: pairs.clone(),
         config: pairs,
@@ -68,6 +69,9 @@ fn responses(text: &str, bytes: &[u8], number: u64, flag: bool) -> Vec<Response>
     };
     vec![
         Response::Start(start),
+        Response::Load { artifact_bytes: number },
+        Response::Instantiate,
+        Response::Touch { stretches: vec![(number, number); 3] },
         Response::Yes,
         Response::No,
         Response::Bytes(bytes.to_vec()),

@@ -9,7 +9,21 @@ use crate::sys;
 
 /// Asks, and waits for the answer.
 fn ask(request: &Request<'_>) -> Response {
-    match Response::parse(sys::exchange(&request.encode())) {
+    believe(sys::exchange(&request.encode()))
+}
+
+/// Asks for what is to be done next. The answer may come in another machine, made from what this one has written.
+fn park(request: &Request<'_>) -> Response {
+    loop {
+        match believe(sys::park(&request.encode())) {
+            Response::Touch { stretches } => stretches.iter().for_each(|(at, bytes)| sys::touch(*at, *bytes)),
+            response => return response,
+        }
+    }
+}
+
+fn believe(answer: &[u8]) -> Response {
+    match Response::parse(answer) {
         Ok(response) => response,
         Err(malformed) => fail(&malformed),
     }
@@ -23,9 +37,26 @@ fn ask_whether(request: &Request<'_>) -> bool {
     }
 }
 
-/// Waits for a run.
-pub(crate) fn ready() -> Start {
-    match ask(&Request::Ready) {
+/// Waits for code, and says how many bytes it has.
+pub(crate) fn ready() -> u64 {
+    match park(&Request::Ready) {
+        Response::Load { artifact_bytes } => artifact_bytes,
+        other => fail(&alloc::format!("the host gave an answer of the wrong kind: {other:?}")),
+    }
+}
+
+/// Waits for a run. `None`: the code is to be instantiated ahead of it.
+pub(crate) fn loaded() -> Option<Start> {
+    match park(&Request::Loaded) {
+        Response::Start(start) => Some(start),
+        Response::Instantiate => None,
+        other => fail(&alloc::format!("the host gave an answer of the wrong kind: {other:?}")),
+    }
+}
+
+/// Waits for a run of what is instantiated already, and has so much.
+pub(crate) fn instantiated(memory_bytes: u64, table_elements: u64) -> Start {
+    match park(&Request::Instantiated { memory_bytes, table_elements }) {
         Response::Start(start) => start,
         other => fail(&alloc::format!("the host gave an answer of the wrong kind: {other:?}")),
     }

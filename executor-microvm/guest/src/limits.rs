@@ -5,10 +5,13 @@
 //! The host counts memory too, and believes none of this; here it is counted so that the component is told in
 //! Wasm's own terms.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
-use wasmatrix_microvm_abi::End;
+use wasmatrix_microvm_abi::{
+    End,
+    engine::{AHEAD_ELEMENTS_MAX, AHEAD_MEMORY_BYTES_MAX},
+};
 use wasmtime::ResourceLimiter;
 
 /// How the limits are numbered in [`End::LimitReached`].
@@ -42,6 +45,17 @@ pub(crate) struct Limiter {
     memory: Pot,
     table: Pot,
     handles_max: u32,
+    /// What was asked for ahead of the run, in that order; `None` once there is one.
+    ahead: Option<Vec<Growth>>,
+}
+
+/// One request for more, as wasmtime makes it.
+#[derive(Clone, Copy, Debug)]
+struct Growth {
+    of_memory: bool,
+    current: usize,
+    desired: usize,
+    maximum: Option<usize>,
 }
 
 struct Pot {
@@ -74,7 +88,43 @@ impl Pot {
 impl Limiter {
     /// Nothing used yet.
     pub(crate) const fn new(memory_bytes_max: u64, table_elements_max: u64, handles_max: u32) -> Self {
-        Self { memory: Pot::new(memory_bytes_max), table: Pot::new(table_elements_max), handles_max }
+        let (memory, table) = (Pot::new(memory_bytes_max), Pot::new(table_elements_max));
+        Self { memory, table, handles_max, ahead: None }
+    }
+
+    /// Of a component that is instantiated ahead of its run: remembers what it asks for.
+    pub(crate) const fn ahead() -> Self {
+        let (memory, table) = (Pot::new(AHEAD_MEMORY_BYTES_MAX), Pot::new(AHEAD_ELEMENTS_MAX));
+        Self { memory, table, handles_max: 0, ahead: Some(Vec::new()) }
+    }
+
+    /// Memory in bytes and table elements that were allowed.
+    pub(crate) const fn used(&self) -> (u64, u64) {
+        (self.memory.used, self.table.used)
+    }
+
+    /// Asks for all that was asked for ahead, as if it were asked now.
+    pub(crate) fn replay(&mut self, ahead: &Self) -> wasmtime::Result<()> {
+        for growth in ahead.ahead.iter().flatten() {
+            if !self.grow(*growth)? {
+                return Err(wasmtime::Error::msg("what was instantiated ahead is refused now"));
+            }
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, growth: Growth) -> wasmtime::Result<bool> {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.push(growth);
+        }
+        let Growth { of_memory, current, desired, maximum } = growth;
+        // Beyond its own maximum nothing ever grows: that refusal is the component's own.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let pot = if of_memory { &mut self.memory } else { &mut self.table };
+        let allowed = pot.grow(current, desired);
+        self.answer(allowed, current)
     }
 
     /// The limit that stood in the component's way, if one ever did: memory before tables.
@@ -114,12 +164,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // Beyond its own maximum a memory never grows: that refusal is the component's own.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let allowed = self.memory.grow(current, desired);
-        self.answer(allowed, current)
+        self.grow(Growth { of_memory: true, current, desired, maximum })
     }
 
     fn table_growing(
@@ -128,10 +173,6 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let allowed = self.table.grow(current, desired);
-        self.answer(allowed, current)
+        self.grow(Growth { of_memory: false, current, desired, maximum })
     }
 }

@@ -1,11 +1,14 @@
 //! One run, from the first instruction to the last.
+//!
+//! Three times the runtime parks, and says how far it is. What it has written until then depends on nothing but the
+//! image, then on the code, and is the beginning of as many machines as the host likes; only then comes a run.
 
 use alloc::{format, string::ToString, sync::Arc};
 
 use wasmatrix_microvm_abi::{End, Start, engine};
 use wasmtime::{
     Config, CustomCodeMemory, Engine, Store,
-    component::{Component, Linker, TypedFunc},
+    component::{Component, InstancePre, Linker, TypedFunc},
 };
 
 use crate::{absent, configuration, ending, host, keyvalue, logging, state::State, sys, wasi};
@@ -13,12 +16,12 @@ use crate::{absent, configuration, ending, host, keyvalue, logging, state::State
 /// Most bytes of values that cross from the component in one call.
 const HOSTCALL_BYTES_MAX: usize = 32 << 20;
 
-/// Boots, waits for a run, runs it, says how it ended.
+/// Boots, waits for code and for a run, runs it, says how it ended.
 pub(crate) fn boot() -> ! {
     let prepared = prepare();
-    let start = host::ready();
+    let artifact_bytes = host::ready();
     match prepared {
-        Ok((engine, linker)) => host::end(run(&engine, linker, start)),
+        Ok((engine, linker)) => host::end(load(&engine, linker, artifact_bytes)),
         Err(error) => host::fail(&format!("the runtime could not be set up: {error:#}")),
     }
 }
@@ -38,22 +41,57 @@ fn prepare() -> wasmtime::Result<(Engine, Linker<State>)> {
     Ok((engine, linker))
 }
 
-fn run(engine: &Engine, linker: Linker<State>, start: Start) -> End {
-    let component = match sys::component(engine, start.artifact_bytes) {
+fn load(engine: &Engine, linker: Linker<State>, artifact_bytes: u64) -> End {
+    let component = match sys::component(engine, artifact_bytes) {
         Ok(component) => component,
         Err(error) => {
             return End::RuntimeFailed { message: format!("the compiled code was refused: {error:#}") };
         }
     };
-    let mut store = Store::new(engine, State::new(start));
-    store.limiter(|state| &mut state.limiter);
-    store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-    let program = match instantiate(linker, &component, &mut store) {
+    let linked = link(linker, &component);
+    match host::loaded() {
+        Some(start) => run(engine, linked, start),
+        None => run_instantiated(engine, linked),
+    }
+}
+
+fn run(engine: &Engine, linked: wasmtime::Result<InstancePre<State>>, start: Start) -> End {
+    let mut store = store(engine, State::new(start));
+    let program = match linked.and_then(|linked| instantiate(&linked, &mut store)) {
         Ok(program) => program,
         Err(error) => return ending::cause(&error, &store.data().limiter),
     };
     host::started();
-    match program.call(&mut store, ()) {
+    call(&mut store, program)
+}
+
+/// Instantiates ahead of a run, and has that bear the limits of the run that comes.
+fn run_instantiated(engine: &Engine, linked: wasmtime::Result<InstancePre<State>>) -> End {
+    let mut store = store(engine, State::ahead());
+    let program = match linked.and_then(|linked| instantiate(&linked, &mut store)) {
+        Ok(program) => program,
+        // The host does without: the same happens to the run itself, which has somebody to be told.
+        Err(error) => return ending::cause(&error, &store.data().limiter),
+    };
+    let (memory_bytes, table_elements) = store.data().limiter.used();
+    let start = host::instantiated(memory_bytes, table_elements);
+    let state = store.data_mut();
+    let grown = core::mem::replace(state, State::new(start)).limiter;
+    if let Err(error) = state.limiter.replay(&grown) {
+        return ending::cause(&error, &state.limiter);
+    }
+    call(&mut store, program)
+}
+
+fn store(engine: &Engine, state: State) -> Store<State> {
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+    store
+}
+
+fn call(store: &mut Store<State>, program: Program) -> End {
+    match program.call(&mut *store, ()) {
         Ok((Ok(()),)) => End::Exited { code: 0 },
         Ok((Err(()),)) => End::Exited { code: 1 },
         Err(error) => ending::cause(&error, &store.data().limiter),
@@ -62,14 +100,16 @@ fn run(engine: &Engine, linker: Linker<State>, start: Start) -> End {
 
 type Program = TypedFunc<(), (Result<(), ()>,)>;
 
-fn instantiate(
-    mut linker: Linker<State>,
-    component: &Component,
-    store: &mut Store<State>,
-) -> wasmtime::Result<Program> {
+/// Gives the component all that it imports.
+fn link(mut linker: Linker<State>, component: &Component) -> wasmtime::Result<InstancePre<State>> {
     keyvalue::add_batch_to_linker(&mut linker, component)?;
     absent::add_to_linker(&mut linker, component)?;
-    let instance = linker.instantiate(&mut *store, component)?;
+    linker.instantiate_pre(component)
+}
+
+fn instantiate(linked: &InstancePre<State>, store: &mut Store<State>) -> wasmtime::Result<Program> {
+    let instance = linked.instantiate(&mut *store)?;
+    let component = linked.component();
     let ty = component.component_type();
     let mut exports = ty.exports(component.engine()).map(|(name, _)| name);
     let Some(name) = exports.find(|name| name.starts_with("wasi:cli/run@0.2.")) else {

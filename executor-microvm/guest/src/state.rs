@@ -23,4 +23,10 @@ impl State {
         let limiter = Limiter::new(start.memory_bytes_max, start.table_elements_max, start.handles_max);
         Self { table, limiter, start }
     }
+
+    /// Of a component that is instantiated ahead of its run: it has nothing, and may take what a template holds.
+    pub(crate) fn ahead() -> Self {
+        let limiter = Limiter::ahead();
+        Self { table: ResourceTable::new(), limiter, start: Start::default() }
+    }
 }

@@ -12,7 +12,7 @@ mod memory;
 mod port;
 mod traps;
 
-pub(crate) use port::{exchange, halt};
+pub(crate) use port::{exchange, halt, park};
 
 /// The compiled component that the host has mapped.
 pub(crate) fn component(engine: &Engine, artifact_bytes: u64) -> wasmtime::Result<Component> {
@@ -24,6 +24,15 @@ pub(crate) fn component(engine: &Engine, artifact_bytes: u64) -> wasmtime::Resul
     // SAFETY: the host maps `artifact_bytes` bytes there, read-only, for the life of this machine; it made them
     // itself with this version of wasmtime, and this machine has no reason to distrust its host.
     unsafe { Component::deserialize_raw(engine, artifact) }
+}
+
+/// Reads a byte of each page of a stretch that the host named, so that the processor knows the way there.
+pub(crate) fn touch(at: u64, bytes: u64) {
+    for address in (at..at.saturating_add(bytes)).step_by(layout::PAGE_BYTES as usize) {
+        let byte = ptr::with_exposed_provenance::<u8>(address as usize);
+        // SAFETY: the host names only what it has made present, and reading changes nothing.
+        let _whatever = unsafe { byte.read_volatile() };
+    }
 }
 
 /// Tells wasmtime which instructions there are, as the host has it: what a guest sees of the processor by itself is

@@ -12,9 +12,12 @@
 
 use std::ops::Range;
 
-use wasmatrix_microvm_abi::layout::{HYPERCALL_PORT, PAGE_BYTES, PRIVATE_PHYSICAL, SUPERVISOR, TRAP_PORT};
+use wasmatrix_microvm_abi::layout::{HYPERCALL_PORT, PAGE_BYTES, SUPERVISOR, TRAP_PORT};
 
-use super::tables::{Access, OutOfTables, Tables};
+use super::{
+    ground::Ground,
+    tables::{Access, OutOfTables, Tables},
+};
 
 /// Exceptions have the first 32 vectors; there are no interrupts.
 const VECTORS: u64 = 32;
@@ -33,16 +36,47 @@ const STACK_TOP: u64 = STACK_PAGE + PAGE_BYTES;
 /// Where stubs are.
 pub(super) const STUBS: Range<u64> = STUBS_PAGE..STUBS_PAGE + VECTORS * STUB_BYTES;
 
-/// Where in private memory the ring-0 stack page is: always the same, because it is taken first.
+/// Where in physical memory the ring-0 stack page is: always the same, because it is taken first.
 const STACK_AT: u64 = 2 * PAGE_BYTES;
-/// Where in private memory an exception's frame is: instruction, code segment, flags, stack, stack segment.
-pub(super) const FRAME: [u64; 5] = {
-    let top = STACK_AT + PAGE_BYTES;
-    [top - 40, top - 32, top - 24, top - 16, top - 8]
-};
+/// How many numbers an exception leaves there at most.
+const FRAME_NUMBERS: usize = 7;
+/// Where they begin.
+pub(super) const FRAME: u64 = STACK_AT + PAGE_BYTES - FRAME_NUMBERS as u64 * 8;
+
+/// What an exception of ring 3 leaves on the ring-0 stack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// What the stub has put by: the register that it needs. Only good if the exception has an error code.
+    pub(super) rax: u64,
+    /// Only good if it has one.
+    pub(super) error: u64,
+    pub(super) instruction: u64,
+    pub(super) code_segment: u64,
+    pub(super) flags: u64,
+    pub(super) stack: u64,
+}
+
+impl Frame {
+    /// The one that is there now.
+    pub(super) fn read(ground: &Ground) -> Self {
+        let mut bytes = [0; FRAME_NUMBERS * 8];
+        // That page is always there; were it not, a frame of zeroes is no frame of ring 3.
+        let _always_there = ground.read(FRAME, &mut bytes);
+        let number =
+            |index: usize| bytes.as_chunks::<8>().0.get(index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Self {
+            rax: number(0),
+            error: number(1),
+            instruction: number(2),
+            code_segment: number(3),
+            flags: number(4),
+            stack: number(5),
+        }
+    }
+}
 
 /// What the processor is told of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Descriptors {
     pub(super) gdt: (u64, u16),
     pub(super) idt: (u64, u16),
@@ -56,33 +90,33 @@ pub(super) const RING3_CODE: u16 = 0x20 | 3;
 pub(super) const TASK: u16 = 0x28;
 
 /// Writes and maps them.
-pub(super) fn write(tables: &mut Tables) -> Result<Descriptors, OutOfTables> {
+pub(super) fn write(tables: &mut Tables, ground: &Ground) -> Result<Descriptors, OutOfTables> {
     let stack = tables.allocate(PAGE_BYTES)?;
     assert_eq!(stack, STACK_AT, "the ring-0 stack is taken right after the first table");
-    tables.map(STACK_PAGE, PRIVATE_PHYSICAL + stack, PAGE_BYTES, Access::RING0_STACK)?;
+    tables.map(ground, STACK_PAGE, stack, PAGE_BYTES, Access::RING0_STACK)?;
 
     let tss = (SUPERVISOR + PAGE_BYTES, (TSS_BYTES + PORTS_BYTES - 1) as u32);
     let at = tables.allocate(TSS_PAGES * PAGE_BYTES)?;
-    tables.write(at, &task_state())?;
-    tables.map(tss.0, PRIVATE_PHYSICAL + at, TSS_PAGES * PAGE_BYTES, Access::DESCRIPTOR)?;
+    ground.write(at, &task_state())?;
+    tables.map(ground, tss.0, at, TSS_PAGES * PAGE_BYTES, Access::DESCRIPTOR)?;
 
     let at = tables.allocate(PAGE_BYTES)?;
     let segments = segments(tss);
     for (slot, descriptor) in (0..).zip(segments) {
-        tables.write(at + slot * 8, &descriptor.to_le_bytes())?;
+        ground.write(at + slot * 8, &descriptor.to_le_bytes())?;
     }
     for vector in 0..VECTORS {
-        tables.write(at + IDT_OFFSET + vector * 16, &gate(STUBS_PAGE + vector * STUB_BYTES).to_le_bytes())?;
+        ground.write(at + IDT_OFFSET + vector * 16, &gate(STUBS_PAGE + vector * STUB_BYTES).to_le_bytes())?;
     }
-    tables.map(SUPERVISOR, PRIVATE_PHYSICAL + at, PAGE_BYTES, Access::DESCRIPTOR)?;
+    tables.map(ground, SUPERVISOR, at, PAGE_BYTES, Access::DESCRIPTOR)?;
 
     let at = tables.allocate(PAGE_BYTES)?;
     for vector in 0..VECTORS as u8 {
-        // mov al, vector; out TRAP_PORT, al; hlt
-        let stub = [0xb0, vector, 0xe6, TRAP_PORT, 0xf4];
-        tables.write(at + u64::from(vector) * STUB_BYTES, &stub)?;
+        // push rax; mov al, vector; out TRAP_PORT, al; hlt
+        let stub = [0x50, 0xb0, vector, 0xe6, TRAP_PORT, 0xf4];
+        ground.write(at + u64::from(vector) * STUB_BYTES, &stub)?;
     }
-    tables.map(STUBS_PAGE, PRIVATE_PHYSICAL + at, PAGE_BYTES, Access::STUB)?;
+    tables.map(ground, STUBS_PAGE, at, PAGE_BYTES, Access::STUB)?;
     Ok(Descriptors {
         gdt: (SUPERVISOR, (segments.len() * 8 - 1) as u16),
         idt: (SUPERVISOR + IDT_OFFSET, (VECTORS * 16 - 1) as u16),

@@ -8,12 +8,23 @@ use std::{
 };
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use vm_memory::{Bytes, VolatileMemory};
-use wasmatrix_microvm_abi::layout::{HYPERCALL_PORT, MEMORIES, MEMORIES_END, SUPERVISOR, TRAP_PORT};
+use wasmatrix_microvm_abi::{
+    engine::FeatureSet,
+    layout::{
+        ARTIFACT, HEAP, HEAP_BYTES, HYPERCALL_PORT, LARGE_PAGE_BYTES, MEMORIES, MEMORIES_END, REQUEST,
+        REQUEST_BYTES_MAX, RESPONSE, SUPERVISOR, TRAP_PORT,
+    },
+};
 
 use self::assembly::{hypercall, with_rax};
-use super::{descriptors::STUBS, *};
-use crate::{compile::Code, elf::Segment, probe, probe::Hypervisor};
+use super::{descriptors::STUBS, tables::Page, template::Template, *};
+use crate::{
+    compile::Code,
+    elf::Segment,
+    probe,
+    probe::Hypervisor,
+    sys::{Memory, Shared},
+};
 
 pub(super) mod assembly;
 pub(super) mod run;
@@ -36,25 +47,29 @@ pub(super) fn hypervisor() -> Option<Hypervisor> {
     }
 }
 
-/// A machine that is about to run that code, at [`IMAGE`]. The page after it is a constant, the one after that data.
+/// Where constants are in such a machine: behind the code.
+pub(super) const CONSTANTS: u64 = IMAGE + LARGE_PAGE_BYTES;
+/// Where data is: behind the constants.
+pub(super) const DATA: u64 = CONSTANTS + LARGE_PAGE_BYTES;
+
+/// A machine that is about to run that code, at [`IMAGE`].
 pub(super) fn machine(hypervisor: &Hypervisor, code: &[u8]) -> Machine {
-    Machine::new(&hypervisor.kvm, &hypervisor.cpuid, &image(code, &[]), FeatureSet::default()).unwrap()
+    Machine::new(hypervisor, &image(code, &[]), FeatureSet::default()).unwrap()
 }
 
-/// An image of one page of that code, one of those constants, and one of data.
+/// An image of that code, at most a page, those constants, and one page of data.
 pub(super) fn image(code: &[u8], constants: &[u8]) -> Image {
-    let shared = Memory::new(2 * PAGE_BYTES as usize).unwrap();
     assert!(code.len() <= PAGE_BYTES as usize, "{} bytes of code are too many for a page", code.len());
-    shared.as_volatile_slice().write_slice(code, 0).unwrap();
-    shared.as_volatile_slice().write_slice(constants, PAGE_BYTES as usize).unwrap();
+    let shared = Memory::new(2 * LARGE_PAGE_BYTES).unwrap();
+    assert!(shared.write(0, code) && shared.write(LARGE_PAGE_BYTES, constants));
     let data = Segment {
-        address: IMAGE + 2 * PAGE_BYTES,
+        address: DATA,
         bytes: vec![0xcc; 16],
         memory_bytes: PAGE_BYTES,
         executable: false,
         writable: true,
     };
-    Image { shared: Arc::new(shared), code_bytes: PAGE_BYTES, data }
+    Image { shared: Arc::new(shared.freeze().unwrap()), code_bytes: LARGE_PAGE_BYTES, data }
 }
 
 fn try_out(hypervisor: &Hypervisor, code: &[u8]) -> Result<Step, Violation> {
@@ -64,14 +79,14 @@ fn try_out(hypervisor: &Hypervisor, code: &[u8]) -> Result<Step, Violation> {
 #[test]
 fn ring_3_reads_and_writes_its_own_data_and_nothing_else_is_writable() {
     let Some(hypervisor) = hypervisor() else { return };
-    for data in [IMAGE + 2 * PAGE_BYTES, REQUEST, RESPONSE, STACK, HEAP + HEAP_BYTES - 8] {
+    for data in [DATA, REQUEST, RESPONSE, STACK, HEAP + HEAP_BYTES - 8] {
         let code = with_rax(data, &[READ_RBX, WRITE_RBX, UD2].concat());
         assert!(
             matches!(try_out(&hypervisor, &code), Err(Violation::Exception { vector: 6, .. })),
             "{data:#x}"
         );
     }
-    for constant in [IMAGE, IMAGE + PAGE_BYTES] {
+    for constant in [IMAGE, CONSTANTS] {
         let code = with_rax(constant, &[READ_RBX, WRITE_RBX, UD2].concat());
         let fault = Violation::Exception { vector: PAGE_FAULT, instruction: IMAGE + 13, address: constant };
         assert_eq!(try_out(&hypervisor, &code), Err(fault));
@@ -88,7 +103,7 @@ fn ring_3_can_touch_no_table_no_stub_and_nothing_at_zero() {
         PAGE_BYTES,
         SUPERVISOR - 8,
         IMAGE - 8,
-        IMAGE + 3 * PAGE_BYTES,
+        DATA + PAGE_BYTES,
         STACK - 8,
         STACK + STACK_BYTES,
         HEAP - 8,
@@ -111,7 +126,7 @@ fn ring_3_can_touch_no_table_no_stub_and_nothing_at_zero() {
 #[test]
 fn data_is_not_executed() {
     let Some(hypervisor) = hypervisor() else { return };
-    for address in [IMAGE + PAGE_BYTES, IMAGE + 2 * PAGE_BYTES, REQUEST, RESPONSE, STACK, HEAP] {
+    for address in [CONSTANTS, DATA, REQUEST, RESPONSE, STACK, HEAP] {
         let fault = Violation::Exception { vector: PAGE_FAULT, instruction: address, address };
         assert_eq!(try_out(&hypervisor, &with_rax(address, JUMP)), Err(fault), "{address:#x}");
     }
@@ -171,7 +186,7 @@ pub(super) const PRIVILEGED: &[(&str, &[u8])] = &[
 fn privileged_instructions_end_the_machine_or_do_nothing() {
     let Some(hypervisor) = hypervisor() else { return };
     for (name, code) in PRIVILEGED {
-        let code = with_rax(IMAGE + 2 * PAGE_BYTES, &[code, UD2].concat());
+        let code = with_rax(DATA, &[code, UD2].concat());
         let ended = try_out(&hypervisor, &code);
         assert!(ended.is_err(), "{name}: {ended:?}");
     }
@@ -214,25 +229,28 @@ fn requests_of_any_length_are_taken_or_refused() {
 fn no_page_leads_to_a_table_and_none_is_both_writable_and_executable() {
     let Some(hypervisor) = hypervisor() else { return };
     let image = Image::load().unwrap();
-    let mut machine = Machine::boot(&hypervisor.kvm, &hypervisor.cpuid, &image, hypervisor.features).unwrap();
-    let memory = Arc::new(Memory::new(4 * PAGE_BYTES as usize).unwrap());
-    let code = Code { memory, bytes: 4 * PAGE_BYTES, text: PAGE_BYTES..2 * PAGE_BYTES };
-    machine.equip(&code, 1 << 20).unwrap();
-    assert!(machine.memory.commit(MEMORIES, 1 << 20));
-    assert!(!machine.memory.commit(MEMORIES + (1 << 20), PAGE_BYTES), "no more than it may have");
+    let template = Template::of_image(&hypervisor, &image).unwrap();
+    let shared = Shared::new(&[0; 4 * PAGE_BYTES as usize]).unwrap();
+    let text = PAGE_BYTES..2 * PAGE_BYTES;
+    let code = Code { shared, bytes: 4 * PAGE_BYTES, text, runs_at_instantiation: true };
+    let mut machine = template.machine(&hypervisor).unwrap();
+    machine.map_code(&code, machine.memory.ground.end()).unwrap();
+    machine.memory.admit(4 << 20);
+    assert!(machine.memory.commit(MEMORIES, 4 << 20));
+    assert!(!machine.memory.commit(MEMORIES + (4 << 20), PAGE_BYTES), "no more than it may have");
 
-    let (writable, ring3, no_execute) = (1 << 1, 1 << 2, 1 << 63);
-    let physical = |entry: u64| entry & 0x000f_ffff_ffff_f000;
-    let tables = machine.memory.tables.own_pages();
-    let pages = machine.memory.tables.pages();
+    let ground = &machine.memory.ground;
+    let tables = machine.memory.state.tables.own_pages(ground);
+    let pages = machine.memory.state.tables.pages(ground);
     assert!(pages.len() > 300, "{}", pages.len());
-    for (address, entry, bytes) in pages {
-        assert!(entry & writable == 0 || entry & no_execute != 0, "{address:#x} is writable and executable");
+    for page in pages {
+        let Page { address, physical, bytes, .. } = page;
+        assert!(!page.is_writable() || !page.is_executable(), "{address:#x} is writable and executable");
         assert!(address >= SUPERVISOR, "{address:#x} is near zero");
-        let range = physical(entry)..physical(entry) + bytes;
+        let range = physical..physical + bytes;
         assert!(!tables.iter().any(|table| range.contains(table)), "{address:#x} leads to a table");
         let is_supervisor = (SUPERVISOR..IMAGE).contains(&address);
-        assert_eq!(entry & ring3 == 0, is_supervisor, "{address:#x}");
+        assert_eq!(!page.is_of_ring3(), is_supervisor, "{address:#x}");
     }
 }
 
@@ -279,5 +297,5 @@ fn random_code_troubles_nobody() {
         })
         .unwrap();
     assert_eq!(neighbour.step(&Kicker::default(), &mut Vec::new()), Ok(Step::Request(0)));
-    assert!(Machine::boot(&hypervisor.kvm, &hypervisor.cpuid, &image, hypervisor.features).is_ok());
+    assert!(Template::of_image(&hypervisor, &image).is_ok());
 }

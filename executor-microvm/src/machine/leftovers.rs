@@ -1,26 +1,33 @@
 //! What one machine leaves to the next: nothing, in memory or in registers.
 //!
 //! The guests here are hostile images, so they read what a component can't reach: the runtime's heap and stack, the
-//! shared pages, the compiled code. They come out of the pool as any machine does. Whoever reuses machines has to pass
-//! here too.
+//! shared pages, the compiled code. They park as our own image does, so they are made from a template, and come out of
+//! the pool, as any machine. Whoever reuses machines has to pass here too.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use wasmatrix_executor_api::Instance as _;
-use wasmatrix_microvm_abi::{End, layout::MEMORIES};
+use wasmatrix_microvm_abi::{
+    End, Request,
+    engine::FeatureSet,
+    layout::{
+        HEAP, HEAP_BYTES, MEMORIES, REQUEST, REQUEST_BYTES_MAX, RESPONSE, RESPONSE_BYTES_MAX, RESPONSE_LENGTH,
+    },
+};
 use wasmatrix_model::ExitCause;
 
 use super::{
     hostile::{
-        self,
+        self, CONSTANTS,
         assembly::{Assembly, hypercall, with_rax},
         hypervisor, image,
         run::launch,
     },
+    tables::Page,
     *,
 };
-use crate::{pool::Pool, probe::Hypervisor, run};
+use crate::{compile::Code, pool::Pool, probe::Hypervisor, run, sys::Shared, templates::Templates};
 
 /// What a guest fills its machine with, hidden from itself by a mask: its own code is no find.
 const MARKER: u64 = 0x6d61_726b_6564_2121;
@@ -31,14 +38,14 @@ const RUNTIME_BYTES_MAX: u64 = 184 << 20;
 const MEMORY_BYTES: u64 = 1 << 20;
 
 /// Where a program finds the ranges that it may read, and those that it may write: in the page after its code.
-const READABLE: u64 = IMAGE + PAGE_BYTES;
+const READABLE: u64 = CONSTANTS;
 const WRITABLE: u64 = READABLE + PAGE_BYTES / 2;
 
 /// Looks for the marker in all that it can read, fills all that it can write, and looks again. The exit code has bit 0
 /// if the first look found any, bit 1 if the second did.
 fn look_and_fill() -> Vec<u8> {
     let mut code = Assembly::default();
-    code.ask(&Request::Ready.encode());
+    code.park();
     code.ask(&Request::Started.encode());
     code.ask(&Request::Commit { address: MEMORIES, bytes: MEMORY_BYTES }.encode());
     // mov r12, MARKER ^ MASK; mov r13, MASK; xor r12, r13; xor r15d, r15d
@@ -61,20 +68,30 @@ fn look_and_fill() -> Vec<u8> {
     code.0
 }
 
-/// What ring 3 can read of a machine that is in use, and what it can write, as that machine's own tables have it.
+/// What ring 3 can read of a machine that is in use, and what it can write, as that machine's own tables have it, and
+/// what becomes present when it is touched.
 fn ranges(hypervisor: &Hypervisor, code: &Code) -> [Vec<(u64, u64)>; 2] {
-    let mut twin =
-        Machine::new(&hypervisor.kvm, &hypervisor.cpuid, &image(&[], &[]), FeatureSet::default()).unwrap();
-    twin.equip(code, MEMORY_BYTES).unwrap();
+    let mut twin = Machine::new(hypervisor, &image(&[], &[]), FeatureSet::default()).unwrap();
+    let code_at = twin.memory.ground.extend(code.shared.bytes()).unwrap();
+    twin.map_code(code, code_at).unwrap();
+    twin.memory.admit(MEMORY_BYTES);
     assert!(twin.memory.commit(MEMORIES, MEMORY_BYTES));
-    let mut pages = twin.memory.tables.pages();
-    pages.sort_unstable();
-    [1 << 2, 1 << 2 | 1 << 1].map(|rights| {
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for (address, _, bytes) in pages.iter().filter(|(_, entry, _)| entry & rights == rights) {
+    let later = [
+        (REQUEST, u64::from(REQUEST_BYTES_MAX)),
+        (RESPONSE_LENGTH, u64::from(RESPONSE_BYTES_MAX) + RESPONSE - RESPONSE_LENGTH),
+        (HEAP, HEAP_BYTES),
+    ];
+    let pages = twin.memory.state.tables.pages(&twin.memory.ground);
+    let is_right: [fn(&Page) -> bool; 2] =
+        [|page| page.is_of_ring3(), |page| page.is_of_ring3() && page.is_writable()];
+    is_right.map(|is_right| {
+        let mut ranges: Vec<(u64, u64)> = later.map(|(start, bytes)| (start, bytes / 8)).into();
+        let is_later =
+            |page: &Page| later.iter().any(|(start, bytes)| (*start..start + bytes).contains(&page.address));
+        for page in pages.iter().filter(|page| is_right(page) && !is_later(page)) {
             match ranges.last_mut() {
-                Some((start, words)) if *start + *words * 8 == *address => *words += bytes / 8,
-                _ => ranges.push((*address, bytes / 8)),
+                Some((start, words)) if *start + *words * 8 == page.address => *words += page.bytes / 8,
+                _ => ranges.push((page.address, page.bytes / 8)),
             }
         }
         ranges
@@ -89,8 +106,8 @@ fn table(ranges: &[(u64, u64)]) -> Vec<u8> {
 #[tokio::test]
 async fn no_byte_of_a_run_is_found_by_the_next() {
     let Some(hypervisor) = hypervisor() else { return };
-    let memory = Arc::new(Memory::new(PAGE_BYTES as usize).unwrap());
-    let code = Code { memory, bytes: PAGE_BYTES, text: 0..PAGE_BYTES };
+    let shared = Shared::new(&[0; PAGE_BYTES as usize]).unwrap();
+    let code = Code { shared, bytes: PAGE_BYTES, text: 0..PAGE_BYTES, runs_at_instantiation: true };
     let [readable, writable] = ranges(&hypervisor, &code);
     let total: u64 = writable.iter().map(|(_, words)| words * 8).sum();
     assert!(
@@ -102,12 +119,19 @@ async fn no_byte_of_a_run_is_found_by_the_next() {
     constants.resize((WRITABLE - READABLE) as usize, 0);
     constants.extend(table(&writable));
 
-    let pool = Pool::new(hypervisor, image(&look_and_fill(), &constants), 1);
+    let templates = Arc::new(Templates::new(hypervisor, image(&look_and_fill(), &constants)));
+    let template = Arc::new(templates.make(&Arc::new(code)).unwrap());
+    let pool = Pool::new(Arc::clone(&templates), 1);
     let places = Arc::new(Semaphore::new(1));
-    for turn in 0..2 {
-        let machine = pool.take().await.unwrap();
+    for turn in 0..3 {
+        // One that was made ahead for certain, and then as they come.
+        let machine = match turn {
+            0 => templates.machine_ahead(&template).unwrap(),
+            _ => pool.take(&template).await.unwrap(),
+        };
         let permit = Arc::clone(&places).acquire_owned().await.unwrap();
-        let mut run = run::start(machine, &code, launch(MEMORY_BYTES), u32::MAX, permit).await.unwrap();
+        let launch = launch(MEMORY_BYTES);
+        let mut run = run::start(machine, &template, launch, u32::MAX, permit).await.unwrap();
         // Only what it wrote itself.
         assert_eq!(run.exited().await, ExitCause::Exited { code: 2 }, "turn {turn}");
     }

@@ -4,27 +4,9 @@ use std::sync::Arc;
 
 use kvm_bindings::{CpuId, KVM_MEM_READONLY, kvm_regs, kvm_sregs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use vm_memory::MmapRegion;
 use wasmatrix_microvm_abi::layout::{HYPERCALL_PORT, TRAP_PORT};
 
-use super::Kicker;
-
-/// Memory of ours that machines may be lent: zeroed, private, taken from the system when it is first touched.
-pub(crate) type Memory = MmapRegion<()>;
-
-/// Takes pages from the system before a guest touches them: on some hosts that costs a tenth. A system that does not
-/// know how leaves them to be taken later.
-pub(crate) fn populate(memory: &Memory, at: u64, bytes: u64) {
-    let (Ok(at), Ok(bytes)) = (usize::try_from(at), usize::try_from(bytes)) else { return };
-    let bytes = bytes.min(memory.size().saturating_sub(at));
-    if bytes == 0 {
-        return;
-    }
-    // SAFETY: the offset is within the mapping.
-    let start = unsafe { memory.as_ptr().add(at) };
-    // SAFETY: the range is within a mapping of ours; its contents stay as they are.
-    let _unknown_to_old_kernels = unsafe { libc::madvise(start.cast(), bytes, libc::MADV_POPULATE_WRITE) };
-}
+use super::{Frozen, Kicker, Memory};
 
 /// Why the vCPU stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,49 +37,76 @@ impl VmError {
     }
 }
 
-/// One machine. Fields are dropped in order: the machine before the memory that was lent to it.
+/// A machine's one processor.
 #[derive(Debug)]
-pub(crate) struct Vm {
-    vcpu: VcpuFd,
+pub(crate) struct Vcpu(VcpuFd);
+
+/// A machine's memory, as KVM knows it. Fields are dropped in order: the machine before the memory that was lent to it.
+#[derive(Debug)]
+pub(crate) struct Slots {
     vm: VmFd,
-    lent: Vec<Arc<Memory>>,
+    count: u32,
+    lent: Vec<Lent>,
 }
 
-impl Vm {
-    /// A machine without memory.
-    pub(crate) fn new(kvm: &Kvm, cpuid: &CpuId) -> Result<Self, VmError> {
-        let vm = kvm.create_vm().map_err(VmError::of("create a virtual machine"))?;
-        let vcpu = vm.create_vcpu(0).map_err(VmError::of("create a virtual processor"))?;
-        vcpu.set_cpuid2(cpuid).map_err(VmError::of("set the processor's features"))?;
-        Ok(Self { vcpu, vm, lent: Vec::new() })
-    }
+/// What must outlive the machine.
+#[derive(Debug)]
+enum Lent {
+    Memory { _own: Arc<Memory> },
+    Frozen { _shared: Arc<Frozen> },
+}
 
+/// Makes a machine without memory.
+///
+/// # Errors
+/// KVM would not.
+pub(crate) fn create(kvm: &Kvm, cpuid: &CpuId) -> Result<(Vcpu, Slots), VmError> {
+    let vm = kvm.create_vm().map_err(VmError::of("create a virtual machine"))?;
+    let vcpu = vm.create_vcpu(0).map_err(VmError::of("create a virtual processor"))?;
+    vcpu.set_cpuid2(cpuid).map_err(VmError::of("set the processor's features"))?;
+    Ok((Vcpu(vcpu), Slots { vm, count: 0, lent: Vec::new() }))
+}
+
+impl Slots {
     /// Lends the machine memory at a physical address. It is given back when the machine is dropped.
-    pub(crate) fn lend(
-        &mut self,
-        memory: Arc<Memory>,
-        physical: u64,
-        read_only: bool,
-    ) -> Result<(), VmError> {
-        let region = kvm_userspace_memory_region {
-            slot: u32::try_from(self.lent.len()).unwrap_or(u32::MAX),
-            flags: if read_only { KVM_MEM_READONLY } else { 0 },
-            guest_phys_addr: physical,
-            memory_size: memory.size() as u64,
-            userspace_addr: memory.as_ptr().expose_provenance() as u64,
-        };
-        // SAFETY: the range is a whole mapping of ours, which stays where it is until `lent` drops it, after the
-        // machine. Nobody has a reference into it: it is only accessed through volatile slices, whatever the guest
-        // does to it at the same time. A read-only slot is never written by the guest.
-        unsafe { self.vm.set_user_memory_region(region) }.map_err(VmError::of("map memory"))?;
-        self.lent.push(memory);
+    ///
+    /// KVM waits here until no processor looks at the machine's memory as it was, which on a busy host can take
+    /// milliseconds: few calls are better than many.
+    pub(crate) fn lend(&mut self, memory: Arc<Memory>, physical: u64) -> Result<(), VmError> {
+        self.set_slot(memory.address(), memory.bytes(), physical, 0)?;
+        self.lent.push(Lent::Memory { _own: memory });
         Ok(())
     }
 
+    /// Lends the machine memory that it can only read, as [`Self::lend`] does.
+    pub(crate) fn lend_frozen(&mut self, memory: Arc<Frozen>, physical: u64) -> Result<(), VmError> {
+        self.set_slot(memory.address(), memory.bytes(), physical, KVM_MEM_READONLY)?;
+        self.lent.push(Lent::Frozen { _shared: memory });
+        Ok(())
+    }
+
+    fn set_slot(&mut self, start: *mut u8, bytes: u64, physical: u64, flags: u32) -> Result<(), VmError> {
+        let region = kvm_userspace_memory_region {
+            slot: self.count,
+            flags,
+            guest_phys_addr: physical,
+            memory_size: bytes,
+            userspace_addr: start.expose_provenance() as u64,
+        };
+        // SAFETY: the range is a whole mapping of ours, which stays where it is until `lent` drops it, after the
+        // machine. Nobody has a reference into it: it is only accessed through volatile slices, whatever the guest
+        // does to it at the same time. What is shared in it is mapped read-only, and the guest's writes fail there.
+        unsafe { self.vm.set_user_memory_region(region) }.map_err(VmError::of("map memory"))?;
+        self.count += 1;
+        Ok(())
+    }
+}
+
+impl Vcpu {
     /// Runs the vCPU until it stops.
     pub(crate) fn run(&mut self, kicker: &Kicker) -> Exit {
-        let Some(seat) = kicker.take_seat(&mut self.vcpu) else { return Exit::Kicked };
-        let exit = match self.vcpu.run() {
+        let Some(seat) = kicker.take_seat(&mut self.0) else { return Exit::Kicked };
+        let exit = match self.0.run() {
             Ok(VcpuExit::IoOut(HYPERCALL_PORT, &[a, b, c, d])) => {
                 Exit::Hypercall(u32::from_le_bytes([a, b, c, d]))
             }
@@ -115,21 +124,21 @@ impl Vm {
 
     /// The general registers.
     pub(crate) fn registers(&self) -> Result<kvm_regs, VmError> {
-        self.vcpu.get_regs().map_err(VmError::of("show the registers"))
+        self.0.get_regs().map_err(VmError::of("show the registers"))
     }
 
     /// Sets the general registers.
     pub(crate) fn set_registers(&self, registers: &kvm_regs) -> Result<(), VmError> {
-        self.vcpu.set_regs(registers).map_err(VmError::of("set the registers"))
+        self.0.set_regs(registers).map_err(VmError::of("set the registers"))
     }
 
     /// The system registers.
     pub(crate) fn system_registers(&self) -> Result<kvm_sregs, VmError> {
-        self.vcpu.get_sregs().map_err(VmError::of("show the system registers"))
+        self.0.get_sregs().map_err(VmError::of("show the system registers"))
     }
 
     /// Sets the system registers.
     pub(crate) fn set_system_registers(&self, registers: &kvm_sregs) -> Result<(), VmError> {
-        self.vcpu.set_sregs(registers).map_err(VmError::of("set the system registers"))
+        self.0.set_sregs(registers).map_err(VmError::of("set the system registers"))
     }
 }

@@ -45,6 +45,28 @@ async fn memory_that_is_too_large_from_the_start_is_refused_at_launch() {
     );
 }
 
+/// The same code twice: what is instantiated once for all its runs is too much for one of them.
+#[tokio::test]
+async fn what_was_instantiated_ahead_bears_the_limits_of_its_run() {
+    let Some(executor) = executor() else { return };
+    let text = program(r#"(table 1000 funcref) (func (export "_start"))"#)
+        .replace("\"memory\") 1", "\"memory\") 100");
+    assert_eq!(Scene::new(&executor).run(&text).await, ExitCause::Exited { code: 0 });
+    for (limits, message) in [
+        (
+            Limits { memory_bytes_max: 4 * MIB, ..Limits::default() },
+            "4194304 bytes are allowed, 6553600 were wanted",
+        ),
+        (Limits { table_elements_max: 100, ..Limits::default() }, "100 table elements are allowed"),
+    ] {
+        let scene = Scene { limits, ..Scene::new(&executor) };
+        let error = scene.launch(&text).await.err().expect("it does not start");
+        assert_eq!(error.kind(), ErrorKind::Exhausted);
+        assert!(error.to_string().contains(message), "{error}");
+    }
+    assert_eq!(Scene::new(&executor).run(&text).await, ExitCause::Exited { code: 0 });
+}
+
 #[tokio::test]
 async fn four_gibibytes_can_be_had() {
     let Some(executor) = executor() else { return };

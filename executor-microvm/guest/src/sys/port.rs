@@ -4,10 +4,28 @@ use core::{arch::asm, ptr, slice};
 
 use wasmatrix_microvm_abi::layout;
 
+use super::entry;
+
 /// Gives the host a request and returns its answer. The answer is good until the next request.
 ///
 /// A request that is too long is not sent; the empty answer stands for it, and is no response.
 pub(crate) fn exchange(request: &[u8]) -> &'static [u8] {
+    exchange_by(request, |length| {
+        // SAFETY: the port is open to ring 3; the host reads the request and writes the answer while this instruction
+        // is held, which is why the compiler must take all memory to be changed, as it does by default.
+        unsafe {
+            asm!("out dx, eax", in("dx") layout::HYPERCALL_PORT, in("eax") length,
+                 options(nostack, preserves_flags));
+        }
+    })
+}
+
+/// As [`exchange`], but the answer may be given to any machine that was made from what this one has written.
+pub(crate) fn park(request: &[u8]) -> &'static [u8] {
+    exchange_by(request, |length| entry::park(length))
+}
+
+fn exchange_by(request: &[u8], out: impl FnOnce(u32)) -> &'static [u8] {
     let Some(length) =
         u32::try_from(request.len()).ok().filter(|length| *length <= layout::REQUEST_BYTES_MAX)
     else {
@@ -16,11 +34,7 @@ pub(crate) fn exchange(request: &[u8]) -> &'static [u8] {
     let to = ptr::with_exposed_provenance_mut::<u8>(layout::REQUEST as usize);
     // SAFETY: the host maps REQUEST_BYTES_MAX bytes there, writable, and nothing else in this image lies in them.
     unsafe { to.copy_from_nonoverlapping(request.as_ptr(), request.len()) };
-    // SAFETY: the port is open to ring 3; the host reads the request and writes the answer while this instruction
-    // is held, which is why the compiler must take all memory to be changed, as it does by default.
-    unsafe {
-        asm!("out dx, eax", in("dx") layout::HYPERCALL_PORT, in("eax") length, options(nostack, preserves_flags))
-    };
+    out(length);
     let answered = ptr::with_exposed_provenance::<u32>(layout::RESPONSE_LENGTH as usize);
     // SAFETY: the host maps it, aligned, and has written it.
     let length = unsafe { answered.read_volatile() }.min(layout::RESPONSE_BYTES_MAX) as usize;

@@ -1,6 +1,15 @@
 //! Instructions written by hand, for guests that no compiler would make.
 
-use wasmatrix_microvm_abi::layout::{HYPERCALL_PORT, REQUEST};
+use wasmatrix_microvm_abi::{
+    Request, Response,
+    layout::{HYPERCALL_PORT, IMAGE, REQUEST, RESPONSE, RESUME_ENTRY},
+};
+
+use super::DATA;
+
+/// How far a guest has come that parks, in the first byte of its data.
+const PARKED_ONCE: u8 = 1;
+const PARKED_TWICE: u8 = 2;
 
 /// Code by hand, with jumps that go back or are filled in later.
 #[derive(Default)]
@@ -35,6 +44,32 @@ impl Assembly {
             self.put(&with_rax(REQUEST, &[0xc6, 0x40, at, *byte]));
         }
         self.put(&hypercall(request.len() as u32));
+    }
+
+    /// Parks as our own image does, twice: to be given code, and a run. It has to come first.
+    pub(in crate::machine) fn park(&mut self) {
+        let boot = self.jump_ahead(&[0xe9]);
+        self.0.resize((RESUME_ENTRY - IMAGE) as usize, 0xcc);
+        // cmp byte [rax], PARKED_ONCE; jne
+        self.put(&with_rax(DATA, &[0x80, 0x38, PARKED_ONCE]));
+        let answered = self.jump_ahead(&[0x0f, 0x85]);
+        let load = self.jump_ahead(&[0xe9]);
+        self.land(boot);
+        // mov byte [rax], PARKED_ONCE
+        self.put(&with_rax(DATA, &[0xc6, 0x00, PARKED_ONCE]));
+        self.ask(&Request::Ready.encode());
+        self.land(load);
+        let again = self.0.len();
+        // mov byte [rax], PARKED_TWICE
+        self.put(&with_rax(DATA, &[0xc6, 0x00, PARKED_TWICE]));
+        self.ask(&Request::Loaded.encode());
+        self.land(answered);
+        // cmp byte [rax], the first byte of an answer that wants it to park again; je
+        let [touch, ..] = Response::Touch { stretches: Vec::new() }.encode()[..] else {
+            panic!("an answer has a first byte")
+        };
+        self.put(&with_rax(RESPONSE, &[0x80, 0x38, touch]));
+        self.jump_back(&[0x0f, 0x84], again);
     }
 
     /// For each range of a table, start and number of words each, until one of no words: does something with rcx words

@@ -16,7 +16,7 @@ use wasmatrix_microvm_abi::{
 use wasmatrix_model::{Digest, ExitCause, InstanceId, Limits, LogLevel};
 
 use super::{
-    JUMP, PRIVILEGED, READ_RBX, UD2, WRITE_RBX,
+    CONSTANTS, JUMP, PRIVILEGED, READ_RBX, UD2, WRITE_RBX,
     assembly::{Assembly, hypercall, with_rax},
     hypervisor, image, machine, runs,
 };
@@ -26,7 +26,8 @@ use crate::{
     machine::Step,
     pool::Pool,
     run,
-    sys::{Kicker, Memory},
+    sys::{Kicker, Shared},
+    templates::Templates,
 };
 
 /// Linear memory that a guest may have, in bytes.
@@ -122,13 +123,13 @@ fn deed() -> impl Strategy<Value = Deed> {
 /// Code that begins well and then does these deeds, and the constants that it counts on.
 fn guest(deeds: &[Deed]) -> (Vec<u8>, Vec<u8>) {
     let (mut code, mut constants) = (Assembly::default(), Vec::new());
-    code.ask(&Request::Ready.encode());
+    code.park();
     code.ask(&Request::Started.encode());
     for deed in deeds {
         match deed {
             Deed::Say { bytes, claim } => {
                 let length = bytes.len() as u32;
-                code.say(IMAGE + PAGE_BYTES + constants.len() as u64, length, claim.unwrap_or(length));
+                code.say(CONSTANTS + constants.len() as u64, length, claim.unwrap_or(length));
                 constants.extend(bytes);
             }
             Deed::Execute(bytes) => _ = code.put(bytes),
@@ -146,8 +147,8 @@ fn guest(deeds: &[Deed]) -> (Vec<u8>, Vec<u8>) {
 async fn hostile_runs_end_alone_and_with_a_reason() {
     let Some(beside) = hypervisor() else { return };
     let mut neighbour = machine(&beside, &[&hypercall(0)[..], &[0xeb, 0xf4]].concat());
-    let memory = Arc::new(Memory::new(PAGE_BYTES as usize).unwrap());
-    let code = Code { memory, bytes: PAGE_BYTES, text: 0..PAGE_BYTES };
+    let shared = Shared::new(&[0; PAGE_BYTES as usize]).unwrap();
+    let code = Arc::new(Code { shared, bytes: PAGE_BYTES, text: 0..PAGE_BYTES, runs_at_instantiation: true });
     let places = Arc::new(Semaphore::new(1));
     let mut runner = TestRunner::default();
     let deeds = proptest::collection::vec(deed(), 1..12);
@@ -155,10 +156,12 @@ async fn hostile_runs_end_alone_and_with_a_reason() {
     for _ in 0..runs() {
         let deeds = deeds.new_tree(&mut runner).unwrap().current();
         let (text, constants) = guest(&deeds);
-        let pool = Pool::new(hypervisor().unwrap(), image(&text, &constants), 0);
-        let machine = pool.take().await.unwrap();
+        let templates = Arc::new(Templates::new(hypervisor().unwrap(), image(&text, &constants)));
+        let template = Arc::new(templates.make(&code).unwrap());
+        let machine = Pool::new(templates, 0).take(&template).await.unwrap();
         let permit = Arc::clone(&places).acquire_owned().await.unwrap();
-        let mut run = run::start(machine, &code, launch(MEMORY_BYTES_MAX), u32::MAX, permit).await.unwrap();
+        let launch = launch(MEMORY_BYTES_MAX);
+        let mut run = run::start(machine, &template, launch, u32::MAX, permit).await.unwrap();
         let end = match tokio::time::timeout(PATIENCE, run.exited()).await {
             Ok(end) => end,
             Err(_too_long) => run.stop(Duration::ZERO).await,
