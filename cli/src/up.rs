@@ -10,12 +10,13 @@
 
 mod http;
 
-use std::{fs, io, net::SocketAddr, path::PathBuf};
+use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use wasmatrix_agent::{Config, KvBackend};
+use wasmatrix_agent::{Agent, Config, KvBackend, attend::Attendance};
 use wasmatrix_control_plane::ControlPlane;
+use wasmatrix_identity::Incoming;
 
 use crate::{
     args::{ADDR_DEFAULT, Global, KvPlace, Up},
@@ -43,8 +44,7 @@ pub(crate) async fn up(args: Up, global: &Global) -> Result<u8, CliError> {
     config.cache_dir = cache_dir(&args.cache);
     config.instances_max = args.instances_max.unwrap_or(Config::INSTANCES_MAX);
     let agent = config.build().await.map_err(|error| CliError::Host { message: chain(&error) })?;
-    let channel = wasmatrix_agent::service::in_process(agent.clone())
-        .map_err(|error| CliError::Host { message: chain(&error) })?;
+    let (control_plane, _attendance) = control_plane(&args, &agent)?;
 
     let draining = CancellationToken::new();
     let http = metrics_listener.map(|listener| http::serve(listener, agent.clone(), draining.clone()));
@@ -55,8 +55,8 @@ pub(crate) async fn up(args: Up, global: &Global) -> Result<u8, CliError> {
     }
     let told = draining.clone();
     let serving = wasmatrix_control_plane::serve(
-        listener,
-        ControlPlane::new(channel),
+        Incoming::plain(listener),
+        control_plane,
         async move { told.cancelled().await },
         args.grace,
     );
@@ -78,6 +78,18 @@ pub(crate) async fn up(args: Up, global: &Global) -> Result<u8, CliError> {
         http.abort();
     }
     Ok(exit)
+}
+
+/// The control plane of this process, which the node of this process attends as it would one elsewhere.
+fn control_plane(args: &Up, agent: &Agent) -> Result<(ControlPlane, Attendance), CliError> {
+    let host = |message| CliError::Host { message };
+    let channel = wasmatrix_agent::server::in_process(agent.clone()).map_err(|error| host(chain(&error)))?;
+    let config = wasmatrix_control_plane::Config::of_one_process(args.node.clone(), channel);
+    let control_plane = config.begin().map_err(|invalid| CliError::usage(invalid.to_string()))?;
+    let attended = control_plane.clone();
+    let attendance = Attendance::begin(agent.clone(), Arc::new(move || Ok(attended.in_process())))
+        .map_err(|error| host(format!("no thread for the node's attendance: {error}")))?;
+    Ok((control_plane, attendance))
 }
 
 fn ended_by_itself(

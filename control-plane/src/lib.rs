@@ -1,33 +1,68 @@
-//! Takes requests, hands them to the node, and tells what the node reports. Cannot run code.
+//! Takes requests, picks a node, hands them to its agent, and tells what the nodes report. Cannot run code.
 //!
 //! ```text
-//! client ──gRPC──► service ──gRPC──► agent          (requests)
-//! client ◄──────── service ◄──────── agent          (answers, logs, facts)
+//!  users ──gRPC──► service ──┬── start ── placement ──► route ──gRPC──► agents       (requests)
+//!                            │                                            │
+//!                            └──◄── mirror, record ◄────── link ◄─────────┤          (what is, what happened)
+//!  agents ──gRPC──► attend ──► nodes ── liveness ──► succession           │
+//!                                        (a node is lost) └───────────────┘          (successors, fences)
 //! ```
 //!
-//! It keeps no instance, no grant and no fact of its own: whatever it is asked, it asks the agent, so what it says is
-//! what the agent saw, and a restart loses nothing. It knows one node for now; with several, placement and routing
-//! have their place here, between the two arrows.
+//! What it knows is a mirror of what the nodes say, in memory alone: it is killed and begun again at any moment, asks
+//! every agent that attends, and knows the same as before. Nobody's instance depends on it.
 //!
 //! It depends on the model and the wire, never on an executor or a provider; a test holds it to that.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`service`] | validates each request and forwards it |
-//! | [`server`] | binds, with health and reflection, and drains |
+//! | [`config`] | what a control plane is made of |
+//! | [`server`] | takes connections, with health and reflection, and drains |
+//! | `service` | validates each request of users and hands it on |
+//! | [`access`] | the roles that each method needs |
+//! | [`enroll`] | how machines get certificates |
+//! | `attend` | the service by which nodes attend |
+//! | `cluster` | all that is known, and what follows when a node is heard or falls silent |
+//! | `nodes` | the table of nodes |
+//! | [`liveness`] | decides by a node's silence whether it is ready, suspect or lost |
+//! | [`dial`] | from an address to a channel, if that is allowed |
+//! | `link` | follows one node's agent |
+//! | `mirror` | the instances of all nodes, as their agents last told |
+//! | [`record`] | the facts of all nodes |
+//! | `route` | from a request to the agent that can do it |
+//! | `start` | a start: name, place, artifact |
 //! | [`placement`] | decides which node runs an instance |
-//! | [`liveness`] | decides whether a node is heard |
 //! | [`discovery`] | learns of nodes from a list, or from etcd |
 //! | [`view`] | remembers what the nodes told of their instances |
+//! | `artifacts` | bytes of what may be restarted elsewhere |
+//! | `succession` | who takes the place of what was lost, and the end of a copy that comes back |
+//! | `drain` | empties a node |
 
 #![forbid(unsafe_code)]
 
+pub mod access;
+mod artifacts;
+mod attend;
+mod cluster;
+pub mod config;
+pub mod dial;
 pub mod discovery;
+mod drain;
+pub mod enroll;
+mod link;
 pub mod liveness;
+mod mirror;
+mod nodes;
 pub mod placement;
+pub mod record;
+mod route;
 pub mod server;
-pub mod service;
+mod service;
+mod start;
+mod succession;
 pub mod view;
 
+pub use config::{Config, ControlPlane};
+pub use dial::{Dial, PlainText, Proven};
+pub use enroll::Joining;
+pub use liveness::Timetable;
 pub use server::{ServeError, serve};
-pub use service::ControlPlane;

@@ -1,18 +1,31 @@
-//! Serves the control plane on a socket, with health and reflection, until it is told to stop.
+//! Serves the control plane on sockets, with health and reflection, until it is told to stop; and within the process.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use futures::{Stream, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::{Channel, Endpoint, Server, Uri, server::Connected};
 use wasmatrix_wire::{FILE_DESCRIPTOR_SET, v1::control_plane_server::ControlPlaneServer};
 
-use crate::ControlPlane;
+use crate::{
+    ControlPlane,
+    access::Guard,
+    attend::Attendance,
+    cluster::{Cluster, Door},
+    enroll::Enrollment,
+    service::Service,
+};
 
 /// Streams that one connection may have open at a time.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
-/// How often an idle connection is asked whether its other end is still there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How often an idle connection is asked whether its other end is still there, and how long the answer may take.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Bytes in flight between the two ends of a pipe.
+const PIPE_BYTES: usize = 1 << 20;
+/// Connections that wait to be accepted.
+const BACKLOG: usize = 16;
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -25,19 +38,23 @@ pub enum ServeError {
     Transport(#[source] tonic::transport::Error),
 }
 
-/// Serves `control_plane` on `listener` until `shutdown` is ready; then takes no more requests and gives those in
-/// flight `grace` to finish.
+/// Serves `control_plane` to all who come in by `incoming`, until `shutdown` is ready; then takes no more requests and
+/// gives those in flight `grace` to finish. Sockets come in by `wasmatrix_identity::Incoming`, which knows who is at the
+/// other end; several of them by `futures::stream::select_all`.
 ///
 /// # Errors
 /// The transport failed.
-pub async fn serve(
-    listener: TcpListener,
+pub async fn serve<IO>(
+    incoming: impl Stream<Item = io::Result<IO>> + Send,
     control_plane: ControlPlane,
     shutdown: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let (health_reporter, health) = tonic_health::server::health_reporter();
-    health_reporter.set_serving::<ControlPlaneServer<ControlPlane>>().await;
+    health_reporter.set_serving::<ControlPlaneServer<Service>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -45,15 +62,20 @@ pub async fn serve(
         .map_err(ServeError::Reflection)?;
     let draining = CancellationToken::new();
     let told = draining.clone();
+    let cluster = control_plane.cluster();
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER_MAX))
+        .layer(Guard::new(Arc::clone(cluster)))
         .add_service(health)
         .add_service(reflection)
-        .add_service(control_plane.server())
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
+        .add_service(Service::server(Arc::clone(cluster)))
+        .add_service(Attendance::server(Arc::clone(cluster), Door::Network))
+        .add_service(Enrollment::server(Arc::clone(cluster)))
+        .serve_with_incoming_shutdown(incoming, async move {
             shutdown.await;
-            health_reporter.set_not_serving::<ControlPlaneServer<ControlPlane>>().await;
+            health_reporter.set_not_serving::<ControlPlaneServer<Service>>().await;
             told.cancel();
         });
     // A follower of logs or facts never ends by itself, so the drain needs an end of its own.
@@ -65,4 +87,34 @@ pub async fn serve(
         served = serving => served.map_err(ServeError::Transport),
         () = patience => Ok(()),
     }
+}
+
+/// Serves the control plane within this process, until it ends or the channel does.
+pub(crate) fn in_process(cluster: Arc<Cluster>) -> Channel {
+    let (connections, accepted) = tokio::sync::mpsc::channel::<tokio::io::DuplexStream>(BACKLOG);
+    let incoming = tokio_stream::wrappers::ReceiverStream::new(accepted);
+    let held = Arc::clone(&cluster);
+    cluster.spawn(async move {
+        let served = Server::builder()
+            .layer(Guard::new(Arc::clone(&held)))
+            .add_service(Service::server(Arc::clone(&held)))
+            .add_service(Attendance::server(held, Door::InProcess))
+            .serve_with_incoming(incoming.map(Ok::<_, std::convert::Infallible>))
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the control plane's service within the process ended");
+        }
+    });
+    let connector = tower::service_fn(move |_: Uri| {
+        let connections = connections.clone();
+        async move {
+            let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+            connections
+                .send(theirs)
+                .await
+                .map_err(|_| std::io::Error::other("the control plane has ended"))?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(ours))
+        }
+    });
+    Endpoint::from_static("http://control-plane.invalid").connect_with_connector_lazy(connector)
 }

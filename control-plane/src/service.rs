@@ -1,141 +1,134 @@
-//! The service that users speak to: validates each request whole, forwards it under a deadline, passes the answer on.
+//! The service that users speak to: validates each request whole, and hands it to who can do it.
 
-use std::{pin::Pin, time::Duration};
+mod nodes;
+mod reading;
 
-use futures::{Stream, StreamExt as _, stream};
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
-use wasmatrix_model::{Clock as _, ErrorCode, Failure, Grant, SystemClock, failure::Invalid};
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+use wasmatrix_identity::Peer;
+use wasmatrix_model::{Capability, Failure, Grant, NodeId};
 use wasmatrix_wire::{
-    GRACE_MAX, MESSAGE_BYTES_MAX,
-    failure::to_status,
-    start::StartPart,
-    v1::{self, agent_client::AgentClient, control_plane_server},
+    GRACE_DEFAULT, GRACE_MAX, MESSAGE_BYTES_MAX, failure::to_status, v1, v1::control_plane_server,
 };
 
-/// How long the agent may take for what it knows at once.
-const QUICK: Duration = Duration::from_secs(10);
-/// How long the agent may take to begin an instance: a large artifact takes minutes to compile.
-const START: Duration = Duration::from_secs(900);
+use crate::{
+    cluster::Cluster,
+    drain,
+    route::{self, AgentChannel, Found},
+    start,
+};
+
 /// How long the agent may take beyond the grace that a request gives.
 const BEYOND_GRACE: Duration = Duration::from_secs(10);
-/// The grace that the agent gives when a request does not say.
-const GRACE: Duration = wasmatrix_wire::GRACE_DEFAULT;
 /// Most grants in one request.
 const GRANTS_MAX: usize = wasmatrix_model::grant::GRANTS_MAX;
 
-/// The control plane of one node.
+/// See the module's head.
 #[derive(Clone, Debug)]
-pub struct ControlPlane {
-    agent: AgentClient<Channel>,
+pub(crate) struct Service {
+    cluster: Arc<Cluster>,
 }
 
-impl ControlPlane {
-    /// A control plane for the agent at the other end of `channel`.
-    pub fn new(channel: Channel) -> Self {
-        let agent = AgentClient::new(channel)
-            .max_decoding_message_size(usize::MAX) // the agent is ours, and pages are bounded by count
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Self { agent }
-    }
-
-    /// The gRPC service, to be added to a server.
-    pub fn server(self) -> control_plane_server::ControlPlaneServer<Self> {
-        control_plane_server::ControlPlaneServer::new(self)
+impl Service {
+    pub(crate) fn server(cluster: Arc<Cluster>) -> control_plane_server::ControlPlaneServer<Self> {
+        control_plane_server::ControlPlaneServer::new(Self { cluster })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(usize::MAX)
     }
 
-    fn agent(&self) -> AgentClient<Channel> {
-        self.agent.clone()
+    fn refuse(&self, field: &str, problem: impl Into<String>) -> Status {
+        to_status(&self.cluster.invalid(field, problem))
     }
-}
 
-fn invalid(field: &str, problem: impl Into<String>) -> Status {
-    refused(&Invalid::new(field, problem))
-}
-
-fn refused(invalid: &Invalid) -> Status {
-    to_status(&Failure::invalid(invalid, SystemClock.now()))
-}
-
-fn timely<T>(message: T, limit: Duration) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(limit);
-    request
-}
-
-/// What the agent said, or that it did not say anything in time.
-fn answered<T>(answer: Result<T, Status>) -> Result<T, Status> {
-    answer.map_err(|status| match status.code() {
-        // tonic says Cancelled when a client-side timeout ran out.
-        tonic::Code::Cancelled if status.message().contains("Timeout") => {
-            let message = "the node did not answer in time; whether it did what was asked is unknown";
-            to_status(&Failure::new(ErrorCode::Timeout, message, SystemClock.now()))
+    fn granted(&self, grants: &[String]) -> Result<(), Status> {
+        if grants.is_empty() || grants.len() > GRANTS_MAX {
+            return Err(self.refuse("grants", format!("name 1 to {GRANTS_MAX}, e.g. kv:read")));
         }
-        _ => status,
-    })
-}
-
-fn named(instance: &str) -> Result<(), Status> {
-    if instance.is_empty() {
-        return Err(invalid("instance", "name an instance, by its name or its id"));
+        for (index, text) in grants.iter().enumerate() {
+            if let Err(objection) = text.parse::<Grant>() {
+                return Err(self.refuse(&format!("grants[{index}]"), objection.problem));
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn granted(grants: &[String]) -> Result<(), Status> {
-    if grants.is_empty() || grants.len() > GRANTS_MAX {
-        return Err(invalid("grants", format!("name 1 to {GRANTS_MAX}, e.g. kv:read")));
+    /// How long the agent may take for a request with that grace. A longer grace than the agent gives is refused here:
+    /// the deadline of a call that lasts for thousands of years can't be written down.
+    fn patience(&self, field: &str, grace: Option<&prost_types::Duration>) -> Result<Duration, Status> {
+        let Some(grace) = grace else { return Ok(GRACE_DEFAULT + BEYOND_GRACE) };
+        let grace = Duration::try_from(*grace).ok().filter(|grace| *grace <= GRACE_MAX);
+        let grace = grace.ok_or_else(|| self.refuse(field, format!("take 0 to {GRACE_MAX:?}")))?;
+        Ok(grace + BEYOND_GRACE)
     }
-    for (index, text) in grants.iter().enumerate() {
-        if let Err(objection) = text.parse::<Grant>() {
-            return Err(invalid(&format!("grants[{index}]"), objection.problem));
+
+    /// The instance that a request names, to be changed.
+    async fn find(&self, instance: &str) -> Result<Found, Status> {
+        let found = route::find(&self.cluster, instance).await.map_err(|failure| to_status(&failure))?;
+        found.link.touch();
+        Ok(found)
+    }
+
+    fn node_id(&self, id: &str) -> Result<NodeId, Status> {
+        id.parse().map_err(|invalid: wasmatrix_model::failure::Invalid| self.refuse("node", invalid.problem))
+    }
+
+    /// The node whose provider is meant: the one that is named, or the only one.
+    fn provider_node(&self, node: &str) -> Result<NodeId, Status> {
+        if !node.is_empty() {
+            return self.node_id(node);
+        }
+        let all = self.cluster.nodes.all();
+        match all.as_slice() {
+            [only] => Ok(only.id.clone()),
+            _ => Err(self.refuse("node", format!("there are {} nodes: say which, with --node", all.len()))),
         }
     }
-    Ok(())
-}
 
-/// How long the agent may take for a request with that grace. A longer grace than the agent gives is refused here:
-/// the deadline of a call that lasts for thousands of years can't be written down.
-fn within(field: &str, grace: Option<&prost_types::Duration>) -> Result<Duration, Status> {
-    let Some(grace) = grace else { return Ok(GRACE + BEYOND_GRACE) };
-    let grace = Duration::try_from(*grace).ok().filter(|grace| *grace <= GRACE_MAX);
-    let grace = grace.ok_or_else(|| invalid(field, format!("take 0 to {GRACE_MAX:?}")))?;
-    Ok(grace + BEYOND_GRACE)
-}
-
-/// The next part of a start request. An artifact that breaks off must not look like one that ended, so then there is
-/// no next part, ever: the agent waits, until this call and with it the forwarded one are gone.
-async fn unbroken(
-    mut parts: Streaming<v1::StartInstanceRequest>,
-) -> Option<(v1::StartInstanceRequest, Streaming<v1::StartInstanceRequest>)> {
-    match parts.message().await {
-        Ok(part) => part.map(|part| (part, parts)),
-        Err(_) => std::future::pending().await,
+    /// What an agent said of an instance that it does not have is told in the words of who asked.
+    fn in_users_words(&self, asked: &str, status: Status) -> Status {
+        if status.code() == tonic::Code::NotFound && route::is_said(&status) && is_about_instance(&status) {
+            return to_status(&route::not_found(&self.cluster, asked));
+        }
+        status
     }
+
+    /// Looks again at an instance that was changed in a way that no answer tells of, so that a listing shows it.
+    async fn look_again(&self, found: &Found) {
+        let _ = route::get(&self.cluster, found).await; // the stream will tell
+    }
+}
+
+fn is_about_instance(status: &Status) -> bool {
+    use wasmatrix_model::Clock as _;
+    let failure = wasmatrix_wire::failure::from_status(status, wasmatrix_model::SystemClock.now());
+    failure.code == wasmatrix_model::ErrorCode::InstanceNotFound
+}
+
+/// Who asks, for a fact.
+fn who<T>(request: &Request<T>) -> String {
+    match Peer::of(request).and_then(|peer| peer.identity.as_ref()) {
+        Some(identity) => identity.to_string(),
+        None => "somebody on this machine".to_owned(),
+    }
+}
+
+fn refused(failure: Failure) -> Status {
+    to_status(&failure)
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl control_plane_server::ControlPlane for ControlPlane {
+impl control_plane_server::ControlPlane for Service {
     async fn start_instance(
         &self,
         request: Request<Streaming<v1::StartInstanceRequest>>,
     ) -> Answer<v1::StartInstanceResponse> {
-        let mut parts = request.into_inner();
-        let first = parts.message().await?.unwrap_or_default();
-        // Refused here, before megabytes of artifact have travelled.
-        match StartPart::try_from(first.clone()).map_err(|objection| refused(&objection))? {
-            StartPart::Spec(_) => {}
-            StartPart::Chunk(_) => {
-                return Err(invalid("part", "send the spec first, then the artifact in chunks"));
-            }
-        }
-        let rest = stream::unfold(parts, unbroken);
-        let forwarded = timely(stream::iter([first]).chain(rest), START);
-        answered(self.agent().start_instance(forwarded).await)
+        let instance = start::start(&self.cluster, request.into_inner()).await?;
+        Ok(Response::new(v1::StartInstanceResponse { instance: Some(instance) }))
     }
 
     async fn stop_instance(
@@ -143,34 +136,50 @@ impl control_plane_server::ControlPlane for ControlPlane {
         request: Request<v1::StopInstanceRequest>,
     ) -> Answer<v1::StopInstanceResponse> {
         let request = request.into_inner();
-        named(&request.instance)?;
-        let limit = within("grace", request.grace.as_ref())?;
-        answered(self.agent().stop_instance(timely(request, limit)).await)
+        let limit = self.patience("grace", request.grace.as_ref())?;
+        let found = self.find(&request.instance).await?;
+        let stop = v1::StopInstanceRequest { instance: found.status.id.to_string(), ..request.clone() };
+        let call = |mut agent: AgentChannel, stop| async move { agent.stop_instance(stop).await }.boxed();
+        let stopped = route::within(&self.cluster, &found.node, &found.link, limit, call, stop).await;
+        let answer = stopped.map_err(|status| self.in_users_words(&request.instance, status))?;
+        route::answered(&self.cluster, &found.link, answer.instance.clone());
+        Ok(Response::new(answer))
     }
 
     async fn remove_instance(
         &self,
         request: Request<v1::RemoveInstanceRequest>,
     ) -> Answer<v1::RemoveInstanceResponse> {
-        let request = request.into_inner();
-        named(&request.instance)?;
-        answered(self.agent().remove_instance(timely(request, QUICK)).await)
+        let asked = request.into_inner().instance;
+        let found = self.find(&asked).await?;
+        route::remove(&self.cluster, &found.status)
+            .await
+            .map_err(|status| self.in_users_words(&asked, status))?;
+        Ok(Response::new(v1::RemoveInstanceResponse {}))
     }
 
     async fn get_instance(
         &self,
         request: Request<v1::GetInstanceRequest>,
     ) -> Answer<v1::GetInstanceResponse> {
-        let request = request.into_inner();
-        named(&request.instance)?;
-        answered(self.agent().get_instance(timely(request, QUICK)).await)
+        let asked = request.into_inner().instance;
+        let status = route::look_up(&self.cluster, &asked).await.map_err(refused)?;
+        // Of what is unknown, nobody can tell more than that.
+        if status.unknown.is_some() {
+            let instance = wasmatrix_model::InstanceStatus::clone(&status).into();
+            return Ok(Response::new(v1::GetInstanceResponse { instance: Some(instance) }));
+        }
+        let found = route::at(&self.cluster, status).map_err(refused)?;
+        let instance =
+            route::get(&self.cluster, &found).await.map_err(|status| self.in_users_words(&asked, status))?;
+        Ok(Response::new(v1::GetInstanceResponse { instance: Some(instance) }))
     }
 
     async fn list_instances(
         &self,
         request: Request<v1::ListInstancesRequest>,
     ) -> Answer<v1::ListInstancesResponse> {
-        answered(self.agent().list_instances(timely(request.into_inner(), QUICK)).await)
+        self.list(request.into_inner()).await.map(Response::new).map_err(refused)
     }
 
     async fn assign_capability(
@@ -178,9 +187,16 @@ impl control_plane_server::ControlPlane for ControlPlane {
         request: Request<v1::AssignCapabilityRequest>,
     ) -> Answer<v1::AssignCapabilityResponse> {
         let request = request.into_inner();
-        named(&request.instance)?;
-        granted(&request.grants)?;
-        answered(self.agent().assign_capability(timely(request, QUICK)).await)
+        self.granted(&request.grants)?;
+        let found = self.find(&request.instance).await?;
+        let assign =
+            v1::AssignCapabilityRequest { instance: found.status.id.to_string(), grants: request.grants };
+        let call =
+            |mut agent: AgentChannel, assign| async move { agent.assign_capability(assign).await }.boxed();
+        let assigned = route::quickly(&self.cluster, &found.node, &found.link, call, assign).await;
+        let answer = assigned.map_err(|status| self.in_users_words(&request.instance, status))?;
+        self.look_again(&found).await;
+        Ok(Response::new(answer))
     }
 
     async fn revoke_capability(
@@ -188,59 +204,73 @@ impl control_plane_server::ControlPlane for ControlPlane {
         request: Request<v1::RevokeCapabilityRequest>,
     ) -> Answer<v1::RevokeCapabilityResponse> {
         let request = request.into_inner();
-        named(&request.instance)?;
-        granted(&request.grants)?;
-        answered(self.agent().revoke_capability(timely(request, QUICK)).await)
+        self.granted(&request.grants)?;
+        let found = self.find(&request.instance).await?;
+        let revoke =
+            v1::RevokeCapabilityRequest { instance: found.status.id.to_string(), grants: request.grants };
+        let call =
+            |mut agent: AgentChannel, revoke| async move { agent.revoke_capability(revoke).await }.boxed();
+        let revoked = route::quickly(&self.cluster, &found.node, &found.link, call, revoke).await;
+        let answer = revoked.map_err(|status| self.in_users_words(&request.instance, status))?;
+        self.look_again(&found).await;
+        Ok(Response::new(answer))
     }
 
     type StreamLogsStream = Answers<v1::StreamLogsResponse>;
 
     async fn stream_logs(&self, request: Request<v1::StreamLogsRequest>) -> Answer<Self::StreamLogsStream> {
-        let request = request.into_inner();
-        named(&request.instance)?;
-        let lines = self.agent().stream_logs(request).await?;
-        Ok(Response::new(lines.into_inner().boxed()))
+        self.logs(request.into_inner()).await.map(Response::new)
     }
 
     type WatchFactsStream = Answers<v1::WatchFactsResponse>;
 
     async fn watch_facts(&self, request: Request<v1::WatchFactsRequest>) -> Answer<Self::WatchFactsStream> {
-        let facts = self.agent().watch_facts(request.into_inner()).await?;
-        Ok(Response::new(facts.into_inner().boxed()))
+        self.facts(request.into_inner()).await.map(Response::new).map_err(refused)
     }
 
     async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Answer<v1::ListNodesResponse> {
-        let request = timely(v1::DescribeNodeRequest {}, QUICK);
-        let node = answered(self.agent().describe_node(request).await)?.into_inner().node;
-        Ok(Response::new(v1::ListNodesResponse { nodes: node.into_iter().collect() }))
+        Ok(Response::new(self.nodes().await))
     }
 
-    async fn cordon_node(&self, _: Request<v1::CordonNodeRequest>) -> Answer<v1::CordonNodeResponse> {
-        Err(Status::unimplemented("this control plane has one node"))
+    async fn cordon_node(&self, request: Request<v1::CordonNodeRequest>) -> Answer<v1::CordonNodeResponse> {
+        let by = who(&request);
+        self.cordon(request.into_inner(), &by).map(Response::new)
     }
 
     type DrainNodeStream = Answers<v1::DrainNodeResponse>;
 
-    async fn drain_node(&self, _: Request<v1::DrainNodeRequest>) -> Answer<Self::DrainNodeStream> {
-        Err(Status::unimplemented("this control plane has one node"))
+    async fn drain_node(&self, request: Request<v1::DrainNodeRequest>) -> Answer<Self::DrainNodeStream> {
+        let by = who(&request);
+        let request = request.into_inner();
+        let limit = self.patience("grace", request.grace.as_ref())?;
+        let node = self.known_node(&request.node)?;
+        Ok(Response::new(drain::drain(&self.cluster, node, request.grace, limit, &by).boxed()))
     }
 
-    async fn forget_node(&self, _: Request<v1::ForgetNodeRequest>) -> Answer<v1::ForgetNodeResponse> {
-        Err(Status::unimplemented("this control plane has one node"))
+    async fn forget_node(&self, request: Request<v1::ForgetNodeRequest>) -> Answer<v1::ForgetNodeResponse> {
+        let by = who(&request);
+        let node = self.known_node(&request.into_inner().node)?;
+        self.cluster.forget(&node, &by).map_err(refused)?;
+        Ok(Response::new(v1::ForgetNodeResponse {}))
     }
 
     async fn create_join_token(
         &self,
-        _: Request<v1::CreateJoinTokenRequest>,
+        request: Request<v1::CreateJoinTokenRequest>,
     ) -> Answer<v1::CreateJoinTokenResponse> {
-        Err(Status::unimplemented("this control plane has one node"))
+        self.join_token(request.into_inner()).map(Response::new)
     }
 
     async fn start_provider(
         &self,
         request: Request<v1::StartProviderRequest>,
     ) -> Answer<v1::StartProviderResponse> {
-        answered(self.agent().start_provider(timely(request.into_inner(), QUICK)).await)
+        let request = request.into_inner();
+        self.capability(&request.capability)?;
+        let (node, link) = self.provider_link(&request.node)?;
+        let call =
+            |mut agent: AgentChannel, request| async move { agent.start_provider(request).await }.boxed();
+        Ok(Response::new(route::quickly(&self.cluster, &node, &link, call, request).await?))
     }
 
     async fn stop_provider(
@@ -248,7 +278,18 @@ impl control_plane_server::ControlPlane for ControlPlane {
         request: Request<v1::StopProviderRequest>,
     ) -> Answer<v1::StopProviderResponse> {
         let request = request.into_inner();
-        let limit = within("drain", request.drain.as_ref())?;
-        answered(self.agent().stop_provider(timely(request, limit)).await)
+        let limit = self.patience("drain", request.drain.as_ref())?;
+        self.capability(&request.capability)?;
+        let (node, link) = self.provider_link(&request.node)?;
+        let call =
+            |mut agent: AgentChannel, request| async move { agent.stop_provider(request).await }.boxed();
+        Ok(Response::new(route::within(&self.cluster, &node, &link, limit, call, request).await?))
+    }
+}
+
+impl Service {
+    fn capability(&self, text: &str) -> Result<Capability, Status> {
+        text.parse()
+            .map_err(|invalid: wasmatrix_model::failure::Invalid| self.refuse("capability", invalid.problem))
     }
 }

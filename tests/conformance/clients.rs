@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::join};
 use tokio::sync::Notify;
-use wasmatrix_control_plane::ControlPlane;
 use wasmatrix_executor_api::{Closed, Console, Output};
 use wasmatrix_model::{Clock as _, ErrorCode, ExecutorKind, ExitCause, LogLevel, Phase, SystemClock};
 use wasmatrix_tests::{Case, Node, executors};
 use wasmatrix_wire::{
     MESSAGE_BYTES_MAX, encoded_bytes,
     failure::from_status,
-    v1::{self, agent_client::AgentClient, control_plane_server::ControlPlane as _},
+    v1::{self, agent_client::AgentClient, control_plane_client::ControlPlaneClient},
 };
 
 /// Longer than anything here takes, on the slowest machine.
@@ -98,17 +97,15 @@ async fn a_removal_that_was_given_up_can_be_done_again() {
 
 #[tokio::test]
 async fn a_grace_of_ages_is_refused() {
-    let node = Node::new().await;
-    let control_plane = ControlPlane::new(wasmatrix_agent::service::in_process(node.agent.clone()).unwrap());
+    let control_plane = wasmatrix_control_plane::Config::default().begin().unwrap();
+    let mut user = ControlPlaneClient::new(control_plane.in_process());
     for seconds in [601, i64::MAX, -1] {
         let ages = Some(prost_types::Duration { seconds, nanos: 0 });
         let stop = v1::StopInstanceRequest { instance: "x".to_owned(), grace: ages };
         let drain =
             v1::StopProviderRequest { capability: "kv".to_owned(), drain: ages, ..Default::default() };
-        let refusals = [
-            control_plane.stop_instance(tonic::Request::new(stop)).await.unwrap_err(),
-            control_plane.stop_provider(tonic::Request::new(drain)).await.unwrap_err(),
-        ];
+        let refusals =
+            [user.stop_instance(stop).await.unwrap_err(), user.stop_provider(drain).await.unwrap_err()];
         for (refusal, field) in refusals.iter().zip(["grace", "drain"]) {
             let failure = from_status(refusal, SystemClock.now());
             assert_eq!(failure.code, ErrorCode::InvalidRequest, "{failure}");
