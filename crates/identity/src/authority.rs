@@ -93,8 +93,8 @@ impl Authority {
     /// Makes an authority of that name in `dir`, which is made if need be. Neither file may exist.
     ///
     /// # Errors
-    /// A file exists, or can't be written, or others may write to the directory. Nothing is left half made: without
-    /// its key, which is written first, there is no certificate.
+    /// A file exists, or can't be written, or others may write to the directory. A failure leaves neither file
+    /// behind.
     pub fn create(dir: &Path, name: &str, now: Timestamp) -> Result<Self, AuthorityError> {
         order::legal_name(name)?;
         files::private_dir(dir)?;
@@ -109,12 +109,9 @@ impl Authority {
         let certificate = params.self_signed(&key).map_err(AuthorityError::Signing)?;
         let key_pem = PrivateKeyPem::new(key.serialize_pem());
         files::write(&dir.join(CA_KEY_FILE), key_pem.expose().as_bytes(), Readers::Owner, Overwrite::Refuse)?;
-        files::write(
-            &dir.join(CA_FILE),
-            certificate.pem().as_bytes(),
-            Readers::Everybody,
-            Overwrite::Refuse,
-        )?;
+        let pem = certificate.pem();
+        files::write(&dir.join(CA_FILE), pem.as_bytes(), Readers::Everybody, Overwrite::Refuse)
+            .inspect_err(|_| files::undo([dir.join(CA_KEY_FILE).as_path()].into_iter()))?;
         Self::open(dir, now)
     }
 

@@ -108,7 +108,8 @@ impl Bundle {
     }
 
     /// Writes the three files into `dir`, which is made (0700) if need be. With [`Overwrite::Replace`], whoever reads
-    /// meanwhile, or after a power cut at any moment, finds the old credentials or the new ones.
+    /// meanwhile, or after a power cut at any moment, finds the old credentials or the new ones. With
+    /// [`Overwrite::Refuse`], a failure leaves no file behind.
     ///
     /// # Errors
     /// A file exists and is not to be replaced; others may write to the directory; writing failed.
@@ -120,10 +121,19 @@ impl Bundle {
         } else {
             finish_renewal(dir)?;
         }
-        let secret = self.key_pem.expose().as_bytes();
-        files::write(&next, secret, Readers::Owner, Overwrite::Replace)?;
-        files::write(&ca, self.ca_pem.as_bytes(), Readers::Everybody, overwrite)?;
-        files::write(&cert, self.certificate_pem.as_bytes(), Readers::Everybody, overwrite)?;
+        let steps = [
+            (&next, self.key_pem.expose(), Readers::Owner, Overwrite::Replace),
+            (&ca, &self.ca_pem, Readers::Everybody, overwrite),
+            (&cert, &self.certificate_pem, Readers::Everybody, overwrite),
+        ];
+        for (done, (path, text, readers, overwrite)) in steps.into_iter().enumerate() {
+            if let Err(error) = files::write(path, text.as_bytes(), readers, overwrite) {
+                if overwrite == Overwrite::Refuse {
+                    files::undo(steps[..done].iter().map(|(path, ..)| path.as_path()));
+                }
+                return Err(error);
+            }
+        }
         files::rename(&next, &key)
     }
 }

@@ -163,6 +163,13 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     sync_dir(to.parent().unwrap_or(Path::new("."))).map_err(failed)
 }
 
+/// Takes back what was written just now, before somebody relies on half of it.
+pub(crate) fn undo<'a>(written: impl Iterator<Item = &'a Path>) {
+    for path in written {
+        let _ = fs::remove_file(path); // the failure that led here is the one to be told
+    }
+}
+
 /// Refuses if any of these exists: asked before the first of several writes.
 pub(crate) fn refuse_existing(paths: &[PathBuf]) -> Result<(), FileError> {
     paths

@@ -135,7 +135,8 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 /// For whom a token is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum For {
-    /// Whatever node shows it; the name is the joiner's choice.
+    /// Whatever node shows it; the name is the joiner's choice, so whoever redeems it first refuses a name that a node
+    /// has already, or the token would make one node into another.
     AnyNode,
     /// The node of that name only.
     Node(NodeId),

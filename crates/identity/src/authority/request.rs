@@ -38,7 +38,7 @@ impl KeyAndRequest {
 }
 
 /// A request whose sender proved to have the key. Nothing else of the request is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProvenRequest {
     key: SubjectPublicKeyInfo,
 }

@@ -155,3 +155,16 @@ fn nothing_that_is_printed_holds_a_key() {
     let printed = format!("{bundle:?} {request:?} {live:?} {:?} {:?}", live.current(), cluster.authority);
     assert!(!printed.contains("PRIVATE KEY"), "{printed}");
 }
+
+#[test]
+fn a_write_that_fails_leaves_nothing_behind() {
+    let cluster = Cluster::new();
+    let dir = cluster.dir.path().join("a");
+    fs::create_dir(&dir).unwrap();
+    let bundle = cluster.authority.issue(&Order::new(node("a")), cluster.clock.now()).unwrap();
+    fs::create_dir(dir.join("key-next.pem")).unwrap();
+    assert!(bundle.write(&dir, Overwrite::Refuse).is_err());
+    fs::remove_dir(dir.join("key-next.pem")).unwrap();
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    bundle.write(&dir, Overwrite::Refuse).unwrap();
+}

@@ -4,6 +4,7 @@
 mod authority;
 mod cluster;
 mod credentials;
+mod damage;
 mod expiry;
 mod handshakes;
 mod joining;
