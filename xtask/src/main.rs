@@ -85,7 +85,8 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::Ci => ci::run()?,
         Chore::Tidy(tidy) => return tidy.run(),
         Chore::Bench { arguments } => {
-            workspace::cargo(&["bench", "--package", "wasmatrix-tests", "--"], &arguments)?;
+            let packages = ["--package", "wasmatrix-tests", "--package", "wasmatrix-sim"];
+            workspace::cargo(&[&["bench"], &packages[..], &["--"]].concat(), &arguments)?;
         }
         Chore::KvmAmd(kvm_amd) => kvm_amd.run()?,
         Chore::Fuzz(fuzz) => fuzz.run()?,

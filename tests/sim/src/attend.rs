@@ -20,8 +20,10 @@ use crate::{Link, Net, machine::Machine};
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long the control plane may take to welcome the node.
 const WELCOME: Duration = Duration::from_secs(5);
-/// So many beats in a row without an answer, and the stream is opened anew.
+/// Beats that wait for their answers; no more are sent meanwhile.
 const UNANSWERED_MAX: u64 = 3;
+/// How long no answer may come, at least, before the stream is opened anew.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where a node attends, and from where.
 #[derive(Clone, Debug)]
@@ -65,19 +67,24 @@ impl Attendance {
         let every = heartbeat_interval(welcome)?;
         let mut beats = interval_at(Instant::now(), every);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut seq, mut heard) = (0, 0);
+        let (mut seq, mut heard, mut heard_at) = (0, 0, Instant::now());
         loop {
             tokio::select! {
                 _ = beats.tick() => {
-                    if seq - heard >= UNANSWERED_MAX {
+                    if heard_at.elapsed() > SILENCE.max(every * 3) {
                         return Err(Status::unavailable("beats are not answered"));
                     }
-                    seq += 1;
-                    send(attend_request::Part::Beat(v1::Beat { seq, load: Some(machine.load().into()) }))?;
+                    if seq - heard < UNANSWERED_MAX {
+                        seq += 1;
+                        send(attend_request::Part::Beat(v1::Beat { seq, load: Some(machine.load().into()) }))?;
+                    }
                 }
                 _ = described.changed() => send(registration())?,
                 answer = answers.message() => match answer?.and_then(|answer| answer.part) {
-                    Some(attend_response::Part::BeatHeard(beat)) => heard = beat.seq,
+                    Some(attend_response::Part::BeatHeard(beat)) => {
+                        (heard, heard_at) = (beat.seq, Instant::now());
+                        machine.beat_heard();
+                    }
                     Some(attend_response::Part::Welcome(_)) => {}
                     None => return Ok(()),
                 },

@@ -20,6 +20,8 @@
 //! | [`machine`] | what a node holds between the two |
 //! | [`lives`] | what becomes of its instances |
 //! | [`fault`] | what goes wrong, by whom and when |
+//! | [`world`] | a whole cluster: a real control plane, nodes, users |
+//! | [`user`] | who asks, asks again, and watches |
 //! | [`service`] | the gRPC service `Agent` |
 
 #![forbid(unsafe_code)]
@@ -34,6 +36,8 @@ pub mod net;
 pub mod node;
 pub mod seed;
 pub mod service;
+pub mod user;
+pub mod world;
 
 pub use clock::SimClock;
 pub use fault::{Fault, Schedule};
@@ -43,3 +47,5 @@ pub use machine::{Machine, Traits};
 pub use net::Net;
 pub use node::SimNode;
 pub use seed::Seed;
+pub use user::{Observer, User};
+pub use world::World;

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -212,8 +212,6 @@ async fn carry(
     }
 }
 
-use bytes::BufMut as _;
-
 async fn deliver(to: &mut (impl AsyncWrite + Unpin), mut bytes: Bytes, way: &Way) -> io::Result<()> {
     let (passing, is_cut) = way.pass(bytes.len());
     bytes.truncate(passing);
@@ -229,13 +227,24 @@ fn lasts(count: usize, bytes_per_second: Option<u32>) -> Duration {
     Duration::from_secs(1).mul_f64(count as f64 / f64::from(rate.max(1)))
 }
 
-/// Listens on a port of the loopback, and carries each connection to `node` over `link`, for as long as the future
-/// lives: before a real agent, so that its line can be cut. Gives the address to connect to, and the future.
+/// Who listens behind a port of [`relay_port`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The node: whoever connects is a peer of it.
+    Node,
+    /// A peer: it is the node that connects.
+    Peer,
+}
+
+/// Listens on a port of the loopback, and carries each connection to `to` over `link`, for as long as the future lives:
+/// before a real agent, or before its control plane, so that its line can be cut. Gives the address to connect to, and
+/// the future.
 ///
 /// # Errors
 /// No port could be had.
 pub async fn relay_port(
-    node: SocketAddr,
+    to: SocketAddr,
+    behind: Behind,
     link: Link,
 ) -> io::Result<(SocketAddr, impl Future<Output = io::Error> + Send)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -244,13 +253,16 @@ pub async fn relay_port(
         let mut connections = JoinSet::new();
         loop {
             match listener.accept().await {
-                Ok((peer, _)) => {
+                Ok((came, _)) => {
                     let link = link.clone();
                     connections.spawn(async move {
-                        let to = TcpStream::connect(node).await?;
-                        peer.set_nodelay(true)?;
-                        to.set_nodelay(true)?;
-                        link.relay(peer, to).await
+                        let there = TcpStream::connect(to).await?;
+                        came.set_nodelay(true)?;
+                        there.set_nodelay(true)?;
+                        match behind {
+                            Behind::Node => link.relay(came, there).await,
+                            Behind::Peer => link.relay(there, came).await,
+                        }
                     });
                 }
                 Err(error) => return error,

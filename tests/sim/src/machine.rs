@@ -16,7 +16,10 @@ mod course;
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -91,6 +94,8 @@ pub struct Machine {
     described: watch::Sender<u64>,
     /// Something was put on the agenda.
     planned: Notify,
+    /// Beats that the control plane answered.
+    beats_heard: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -137,6 +142,7 @@ impl Entry {
 impl Machine {
     /// A node that has just begun: a run of its own, and empty.
     pub fn new(traits: Traits, clock: Arc<SimClock>) -> Self {
+        let started_at = clock.now();
         let facts = Facts::new(traits.id.clone(), clock.clone(), traits.facts_kept);
         facts.record(FactKind::NodeStarted { version: env!("CARGO_PKG_VERSION").to_owned() });
         let running = |capability: &Capability| {
@@ -156,12 +162,13 @@ impl Machine {
             providers: traits.providers.iter().map(running).collect(),
         };
         Self {
-            started_at: clock.now(),
+            started_at,
             facts: Arc::new(facts),
             inner: Mutex::new(inner),
             newest: watch::Sender::default(),
             described: watch::Sender::default(),
             planned: Notify::new(),
+            beats_heard: AtomicU64::new(0),
             traits,
             clock,
         }
@@ -233,6 +240,15 @@ impl Machine {
     /// Word of every change of an instance.
     pub fn revised(&self) -> watch::Receiver<u64> {
         self.newest.subscribe()
+    }
+
+    /// How many of its beats the control plane answered.
+    pub fn beats_heard(&self) -> u64 {
+        self.beats_heard.load(Relaxed)
+    }
+
+    pub(crate) fn beat_heard(&self) {
+        self.beats_heard.fetch_add(1, Relaxed);
     }
 
     /// An instance as it is now, by name or id.

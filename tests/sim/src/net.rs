@@ -109,9 +109,14 @@ impl Net {
     /// A channel to an address, which connects when it is first used and again whenever the connection broke. With a
     /// link, every connection goes over it, away from its node.
     pub fn channel(&self, address: &str, link: Option<&Link>) -> Channel {
-        let (net, link, address) = (self.clone(), link.cloned(), address.to_owned());
         // The address is for the connector alone; what stands in the requests is this one.
         let endpoint = Endpoint::from_static("http://simulated.invalid").connect_timeout(CONNECT);
+        self.channel_with(endpoint, address, link)
+    }
+
+    /// As [`Net::channel`], with settings of one's own.
+    pub fn channel_with(&self, endpoint: Endpoint, address: &str, link: Option<&Link>) -> Channel {
+        let (net, link, address) = (self.clone(), link.cloned(), address.to_owned());
         endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
             let (net, link, address) = (net.clone(), link.clone(), address.clone());
             async move {
@@ -219,6 +224,7 @@ impl Served {
 impl Connected for Served {
     type ConnectInfo = ();
 
+    /// Nothing: the pipe is within this process.
     fn connect_info(&self) {}
 }
 
