@@ -64,14 +64,19 @@ pub(crate) async fn start(
     if cluster.mirror.holder(&request.spec.name).is_none() {
         route::settled(cluster).await;
     }
-    let outcome = match reserve(cluster, &request).await.map_err(|failure| to_status(&failure))? {
-        Claim::Listed(status) => return began(cluster, &status).await.map_err(|failure| to_status(&failure)),
-        Claim::UnderWay(outcome) => outcome,
-        Claim::Ours(reservation) => {
-            let outcome = reservation.outcome();
-            let source = Source::through(first, parts, &request, &cluster.artifacts);
-            cluster.spawn(carry_out(Arc::clone(cluster), request, source, reservation));
-            outcome
+    let outcome = loop {
+        match reserve(cluster, &request).await.map_err(|failure| to_status(&failure))? {
+            Claim::Listed(status) => {
+                return began(cluster, &status).await.map_err(|failure| to_status(&failure));
+            }
+            Claim::UnderWay(outcome) if outcome.clone().broke_off().await => tokio::task::yield_now().await,
+            Claim::UnderWay(outcome) => break outcome,
+            Claim::Ours(reservation) => {
+                let outcome = reservation.outcome();
+                let source = Source::through(first, parts, &request, &cluster.artifacts);
+                cluster.spawn(carry_out(Arc::clone(cluster), request, source, reservation));
+                break outcome;
+            }
         }
     };
     outcome.wait().await.unwrap_or_else(|| {

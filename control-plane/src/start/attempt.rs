@@ -73,7 +73,8 @@ pub(crate) async fn attempt(cluster: &Arc<Cluster>, place: &Place, source: &Sour
         answer = agent.start_instance(request) => answer,
         () = source.broken() => {
             let message = "the start request broke off before all of the artifact had come";
-            return Attempt::NotTaken(cluster.failure(ErrorCode::InvalidRequest, message));
+            let failure = cluster.failure(ErrorCode::InvalidRequest, message);
+            return Attempt::NotTaken(failure.with(super::reserve::BROKE_OFF, "true"));
         }
         () = link.gone.cancelled() => {
             let message = format!("node {} was lost while it was starting the instance; {UNKNOWN}", node.id);

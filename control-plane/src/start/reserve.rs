@@ -12,6 +12,9 @@ use wasmatrix_wire::{failure::to_status, start::StartRequest, v1};
 
 use crate::cluster::Cluster;
 
+/// The detail of a failure that says that the request itself broke off.
+pub(super) const BROKE_OFF: &str = "broke_off";
+
 /// See the module's head. Cheap to clone; clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Starts {
@@ -139,6 +142,13 @@ impl Reservation {
 }
 
 impl Outcome {
+    /// Waits for it, and says whether nothing came of it because the client who asked for it went away before the end
+    /// of his artifact. That is no answer for another who asked with the same key: his request is whole.
+    pub(super) async fn broke_off(mut self) -> bool {
+        let Ok(told) = self.0.wait_for(Option::is_some).await else { return false };
+        matches!(&*told, Some(Err(failure)) if failure.details.contains_key(BROKE_OFF))
+    }
+
     /// Waits for it. `None`: nobody will ever tell.
     pub(super) async fn wait(mut self) -> Option<Result<v1::InstanceStatus, Status>> {
         let told = self.0.wait_for(Option::is_some).await.ok()?.clone()?;
