@@ -19,7 +19,9 @@ const NODES: usize = 4;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Start { precious: bool },
+    Start {
+        precious: bool,
+    },
     Stop(usize),
     Remove(usize),
     Assign(usize),
