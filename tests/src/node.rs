@@ -119,10 +119,12 @@ impl Case {
 }
 
 impl Node {
-    /// A new node with in-memory storage.
+    /// A new node with in-memory storage. Compiled code is kept in no folder, unless `WASMATRIX_TEST_CACHE_DIR` names
+    /// one: where compiling takes many times as long as anything else, each guest is compiled once.
     pub async fn new() -> Self {
         let node = "test".parse().expect("a legal name");
-        Self::with(Config::new(node)).await
+        let cache_dir = std::env::var_os("WASMATRIX_TEST_CACHE_DIR").map(Into::into);
+        Self::with(Config { cache_dir, ..Config::new(node) }).await
     }
 
     /// A node built as `config` says.

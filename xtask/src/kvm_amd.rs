@@ -146,7 +146,8 @@ fn init(suites: &[Suite], runs: &[(&str, String)]) -> String {
          /bin/busybox mount -t tmpfs tmp /tmp\n\
          /bin/busybox ifconfig lo up\n\
          ulimit -n 65536\n\
-         export HOME=/root TMPDIR=/tmp WASMATRIX_REQUIRE_KVM=1 WASMATRIX_GUESTS_DIR=/guests\n",
+         export HOME=/root TMPDIR=/tmp WASMATRIX_REQUIRE_KVM=1 WASMATRIX_GUESTS_DIR=/guests\n\
+         export WASMATRIX_TEST_CACHE_DIR=/tmp/compiled\n",
     );
     for (name, runs) in runs {
         script.push_str(&format!("export {name}={}\n", shell_word(runs)));

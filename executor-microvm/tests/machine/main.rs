@@ -11,6 +11,7 @@
 )]
 
 mod broken;
+mod chance;
 mod ends;
 mod keyvalue;
 mod limits;
