@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures::{FutureExt as _, Stream, StreamExt as _, future::ready, stream};
+use tokio::sync::oneshot;
 use tonic::Status;
 use wasmatrix_model::{InstanceStatus, OnNodeLoss};
 use wasmatrix_wire::{
@@ -40,10 +41,16 @@ pub(crate) fn drain(
     let mut remaining = u32::try_from(there.len()).unwrap_or(u32::MAX);
     let cluster = Arc::clone(cluster);
     let going = stream::iter(there).map(move |status| {
-        let cluster = Arc::clone(&cluster);
-        async move { go(&cluster, status, grace, limit).await }.boxed()
+        // A task of its own: whoever watches may go away, and must not leave an instance half moved.
+        let (tell, told) = oneshot::channel();
+        let moving = Arc::clone(&cluster);
+        cluster.spawn(async move {
+            let went = go(&moving, status, grace, limit).await;
+            let _ = tell.send(went); // nobody watches any more
+        });
+        told
     });
-    going.buffer_unordered(AT_ONCE).map(move |went| {
+    going.buffer_unordered(AT_ONCE).filter_map(|went| ready(went.ok())).map(move |went: Went| {
         remaining = remaining.saturating_sub(1);
         Ok(v1::DrainNodeResponse {
             instance: Some(went.instance),

@@ -18,6 +18,7 @@
 //! | [`config`] | what a control plane is made of |
 //! | [`server`] | takes connections, with health and reflection, and drains |
 //! | `service` | validates each request of users and hands it on |
+//! | `counted` | how many connections are served |
 //! | [`access`] | the roles that each method needs |
 //! | [`enroll`] | how machines get certificates |
 //! | `attend` | the service by which nodes attend |
@@ -44,6 +45,7 @@ mod artifacts;
 mod attend;
 mod cluster;
 pub mod config;
+mod counted;
 pub mod dial;
 pub mod discovery;
 mod drain;

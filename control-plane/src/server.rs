@@ -2,8 +2,11 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt as _};
-use tokio::io::{AsyncRead, AsyncWrite};
+use futures::{Stream, StreamExt as _, future::ready};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server, Uri, server::Connected};
 use wasmatrix_wire::{FILE_DESCRIPTOR_SET, v1::control_plane_server::ControlPlaneServer};
@@ -13,10 +16,13 @@ use crate::{
     access::Guard,
     attend::Attendance,
     cluster::{Cluster, Door},
+    counted::Counted,
     enroll::Enrollment,
     service::Service,
 };
 
+/// Connections that are served at one time: each node has one, each user has some. Those beyond are closed.
+const CONNECTIONS_MAX: usize = 32_768;
 /// Streams that one connection may have open at a time.
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// How often an idle connection is asked whether its other end is still there, and how long the answer may take.
@@ -63,6 +69,8 @@ where
     let draining = CancellationToken::new();
     let told = draining.clone();
     let cluster = control_plane.cluster();
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let incoming = incoming.filter_map(move |connection| ready(admitted(connection, &room)));
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
@@ -86,6 +94,22 @@ where
     tokio::select! {
         served = serving => served.map_err(ServeError::Transport),
         () = patience => Ok(()),
+    }
+}
+
+/// A connection with its place among those that are served. `None`: there is no place left, and it is closed.
+fn admitted<IO>(connection: io::Result<IO>, room: &Arc<Semaphore>) -> Option<io::Result<Counted<IO>>> {
+    let place = Arc::clone(room).try_acquire_owned();
+    match (connection, place) {
+        (Ok(connection), Ok(place)) => Some(Ok(Counted::new(connection, place))),
+        (Ok(_), Err(_)) => {
+            tracing::warn!(
+                connections = CONNECTIONS_MAX,
+                "a connection was closed: as many as there may be are served"
+            );
+            None
+        }
+        (Err(error), _) => Some(Err(error)),
     }
 }
 

@@ -76,3 +76,17 @@ async fn a_lost_node_can_be_forgotten_and_says_why_its_instances_are_gone() {
     world.until_node(0, |node| node.phase == NodePhase::Ready && node.reason.is_none()).await;
     world.start(spec("a")).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_control_plane_that_was_held_up_blames_nobody() {
+    let world = World::of(2).await;
+    world.start(on("a", 0)).await.unwrap();
+    // As after SIGSTOP and SIGCONT: everybody's timers are a minute late.
+    tokio::time::advance(Duration::from_secs(60)).await;
+    world.until_node(0, |node| node.phase == NodePhase::Ready && node.reason.is_none()).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.get("a").await.unwrap().phase, Phase::Running);
+    let facts = world.facts().await;
+    let blamed = |fact: &FactKind| matches!(fact, FactKind::NodePhaseChanged { phase: NodePhase::Lost, .. });
+    assert!(!facts.iter().any(blamed), "{facts:?}");
+}
