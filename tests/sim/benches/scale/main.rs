@@ -42,6 +42,8 @@ const AT_A_TIME: usize = 64;
 const CONNECTIONS: usize = 8;
 /// Beats that all nodes together offer in a second, to see how many are handled.
 const BEATS_OFFERED: usize = 200_000;
+/// The shortest interval that a control plane takes.
+const BEAT_EVERY_MIN: Duration = Duration::from_millis(10);
 /// How long beats are counted.
 const BEATS_FOR: Duration = Duration::from_secs(5);
 /// Longest wait for anything.
@@ -253,7 +255,7 @@ async fn measure(count: usize, instances: usize, files: usize) -> Figures {
     control_plane.kill();
 
     // All nodes attend the next one, and beat as often as it says.
-    let every = Duration::from_secs(1).mul_f64(count as f64 / BEATS_OFFERED as f64);
+    let every = Duration::from_secs(1).mul_f64(count as f64 / BEATS_OFFERED as f64).max(BEAT_EVERY_MIN);
     let (control_plane, address) = Player::control_plane(port, every);
     known(&address, Instant::now(), count, instances + STARTS).await;
     let mut beats =
