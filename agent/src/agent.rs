@@ -32,7 +32,7 @@ use crate::{
 
 /// A node. Cheap to clone; all clones are the same node. [`Agent::shutdown`] ends it.
 #[derive(Clone)]
-pub struct Agent(Arc<Node>);
+pub struct Agent(pub(crate) Arc<Node>);
 
 /// What a node is made of.
 pub(crate) struct Node {
@@ -197,7 +197,7 @@ impl Agent {
         Failure::invalid(invalid, self.0.clock.now())
     }
 
-    fn failure(&self, code: ErrorCode, message: impl Into<String>) -> Failure {
+    pub(crate) fn failure(&self, code: ErrorCode, message: impl Into<String>) -> Failure {
         Failure::new(code, message, self.0.clock.now())
     }
 

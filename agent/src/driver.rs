@@ -11,6 +11,8 @@
 //! Nothing else changes an instance's phase, so each step and its facts are made in one place, and as one: whoever
 //! hears of a fact finds the state that it tells of, and whoever sees the state finds the fact.
 
+mod telling;
+
 use std::{
     ops::ControlFlow,
     sync::Arc,
@@ -29,6 +31,8 @@ use crate::{
     metrics::Metrics,
     restart::{Decision, Restarts},
 };
+use telling::BRIEF;
+pub(crate) use telling::Telling;
 
 /// Most bytes kept of why a start failed: names that an artifact made up may be in it.
 const START_MESSAGE_BYTES_MAX: usize = 8 << 10;
@@ -43,6 +47,7 @@ pub(crate) struct Driver {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) restarts: Restarts,
+    pub(crate) telling: Telling,
     /// A console of the user's own, for the first run; otherwise output goes to the log.
     pub(crate) attached: Option<Arc<dyn Console>>,
 }
@@ -119,10 +124,10 @@ impl Driver {
                 state.restart_count = state.restart_count.saturating_add(1);
                 state.next_restart_at = None;
             });
-            let restart_count = self.restart_count();
             self.metrics.restarted();
-            self.facts
-                .record(FactKind::InstanceRestarted { instance: self.instance.subject(), restart_count });
+            if self.telling.begin(Instant::now()) {
+                self.tell_restart();
+            }
         }
     }
 
@@ -149,17 +154,25 @@ impl Driver {
         self.metrics.started();
         self.instance.step(Phase::Running, |state| {
             state.started_at = Some(now);
-            self.facts.record(FactKind::InstanceStarted { instance: self.instance.subject(), restart_count });
-        });
-        let (cause, stop) = tokio::select! {
-            cause = run.exited() => (cause, None),
-            stop = next_stop(&mut self.inbox) => {
-                self.instance.step(Phase::Stopping, |_| {
-                    self.facts.record(FactKind::InstanceStopping { instance: self.instance.subject() });
-                });
-                let stop = self.wind_down(stop).await;
-                (run.stop(Duration::ZERO).await, Some(stop))
+            if self.telling.is_told() {
+                self.tell_start(restart_count);
             }
+        });
+        let (cause, stop) = loop {
+            let stop = tokio::select! {
+                cause = run.exited() => break (cause, None),
+                stop = next_stop(&mut self.inbox) => stop,
+                () = tokio::time::sleep(BRIEF), if !self.telling.is_told() => {
+                    self.catch_up();
+                    continue;
+                }
+            };
+            self.catch_up();
+            self.instance.step(Phase::Stopping, |_| {
+                self.facts.record(FactKind::InstanceStopping { instance: self.instance.subject() });
+            });
+            let stop = self.wind_down(stop).await;
+            break (run.stop(Duration::ZERO).await, Some(stop));
         };
         drop(run);
         self.instance.run_ended();
@@ -206,7 +219,15 @@ impl Driver {
     }
 
     /// Takes the step out of a run (or out of the attempt) and records it.
-    fn ended(&self, cause: ExitCause, lasted: Duration, decision: Decision) {
+    fn ended(&mut self, cause: ExitCause, lasted: Duration, decision: Decision) {
+        let pauses = match decision {
+            Decision::RestartAfter(wait) => lasted.max(wait) >= BRIEF,
+            Decision::Stay | Decision::GiveUp => true,
+        };
+        if pauses {
+            self.catch_up();
+        }
+        let told = self.telling.is_told();
         let at = self.clock.now();
         let next_restart_at = match decision {
             Decision::RestartAfter(wait) => Some(at.saturating_add(wait).unwrap_or(at)),
@@ -222,6 +243,9 @@ impl Driver {
         self.instance.step(phase, |state| {
             state.last_exit = Some(exit.clone());
             state.next_restart_at = next_restart_at;
+            if !told {
+                return;
+            }
             let (instance, restart_count) = (self.instance.subject(), state.restart_count);
             self.facts.record(match phase {
                 Phase::Crashed => {
@@ -234,6 +258,26 @@ impl Driver {
                 self.facts.record(FactKind::RestartsExhausted { instance, restart_count });
             }
         });
+    }
+
+    /// Tells the beginning of a run that was not to be told, because it turned out to be more than one of many.
+    fn catch_up(&mut self) {
+        if !self.telling.catch_up() {
+            return;
+        }
+        self.tell_restart();
+        if matches!(self.instance.phase(), Phase::Running | Phase::Stopping) {
+            self.tell_start(self.restart_count());
+        }
+    }
+
+    fn tell_restart(&self) {
+        let restart_count = self.restart_count();
+        self.facts.record(FactKind::InstanceRestarted { instance: self.instance.subject(), restart_count });
+    }
+
+    fn tell_start(&self, restart_count: u32) {
+        self.facts.record(FactKind::InstanceStarted { instance: self.instance.subject(), restart_count });
     }
 
     /// Waits out a backoff, unless an order comes first.
@@ -344,3 +388,6 @@ fn start_failed(error: &Error) -> ExitCause {
 fn answer<T>(done: oneshot::Sender<T>, answer: T) {
     let _ = done.send(answer);
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -26,7 +26,7 @@ use wasmatrix_facts::Facts;
 use wasmatrix_model::FactKind;
 use wasmatrix_providers::Namespace;
 
-use crate::{instance::Instance, metrics::Metrics, provision::Provision};
+use crate::{instance::Instance, metrics::Metrics, provision::Provision, rate::PerMinute};
 
 /// Denials of one instance that become facts in a minute. The counts are exact, but a guest that does nothing but
 /// ask for what it may not have must not push everybody else's facts out of the ring.
@@ -39,7 +39,7 @@ pub(crate) struct Gate {
     provision: Arc<Provision>,
     facts: Arc<Facts>,
     metrics: Arc<Metrics>,
-    denials: Mutex<Denials>,
+    denials: Mutex<PerMinute>,
     in_flight: TaskTracker,
     closed: AtomicBool,
 }
@@ -59,7 +59,7 @@ impl Gate {
             provision,
             facts,
             metrics,
-            denials: Mutex::default(),
+            denials: Mutex::new(PerMinute::new(DENIAL_FACTS_PER_MINUTE)),
             in_flight: TaskTracker::new(),
             closed: AtomicBool::new(false),
         }
@@ -117,35 +117,5 @@ impl Capabilities for Gate {
         let outcome = answer.as_ref().map_or_else(|error| error.kind.code().as_str(), |_| "OK");
         self.metrics.called(operation, outcome, begun.elapsed());
         answer
-    }
-}
-
-/// Counts denials in each minute. Pure: it is told the time.
-#[derive(Debug, Default)]
-struct Denials {
-    minute: Option<Instant>,
-    taken: u32,
-}
-
-impl Denials {
-    fn ask(&mut self, now: Instant) -> bool {
-        if self.minute.is_none_or(|begun| now.duration_since(begun) >= Duration::from_secs(60)) {
-            *self = Self { minute: Some(now), taken: 0 };
-        }
-        self.taken += 1;
-        self.taken <= DENIAL_FACTS_PER_MINUTE
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_denials_does_not_become_a_flood_of_facts() {
-        let mut denials = Denials::default();
-        let now = Instant::now();
-        assert_eq!((0..1000).filter(|_| denials.ask(now)).count(), DENIAL_FACTS_PER_MINUTE as usize);
-        assert!(denials.ask(now + Duration::from_secs(60)));
     }
 }

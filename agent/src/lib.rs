@@ -24,6 +24,7 @@
 //! | [`restart`] | whether it is started again, and when |
 //! | `gate` | whether a capability call is allowed |
 //! | `provision` | which providers answer |
+//! | `rate` | how often something may become a fact |
 //! | [`logs`] | what was said; what happened is in `wasmatrix-facts` |
 //! | `metrics` | the counts that Prometheus reads |
 
@@ -41,6 +42,7 @@ pub mod logs;
 mod metrics;
 pub mod node_id;
 mod provision;
+mod rate;
 mod registry;
 pub mod restart;
 pub mod server;

@@ -17,7 +17,6 @@ use wasmatrix_wire::{FILE_DESCRIPTOR_SET, v1::agent_server::AgentServer};
 
 use crate::{Agent, service::AgentService};
 use guard::Guarded;
-pub use guard::{Admit, anyone};
 
 /// Calls that one connection may have open at a time: a control plane has one connection, and on it a stream for each
 /// user who follows something.
@@ -42,15 +41,17 @@ pub enum ServeError {
     Transport(#[source] tonic::transport::Error),
 }
 
-/// Serves `agent` to whoever comes in by `incoming` and is let in by `admit`, with health and reflection, until
-/// `shutdown` is ready; then takes no more calls and gives those in flight `grace` to finish.
+/// Serves `agent` to whoever comes in by `incoming`, with health and reflection, until `shutdown` is ready; then takes
+/// no more calls and gives those in flight `grace` to finish. Streams that last longer end with the process.
+///
+/// Over TLS (an [`wasmatrix_identity::Incoming`] with credentials), the control plane alone may ask the agent
+/// anything. Other connections prove nothing, so everybody who can make one may: they are for loopback.
 ///
 /// # Errors
 /// The transport failed.
 pub async fn serve<IO, E>(
     incoming: impl Stream<Item = Result<IO, E>>,
     agent: Agent,
-    admit: Admit,
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) -> Result<(), ServeError>
@@ -73,7 +74,7 @@ where
         .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE))
         .add_service(health)
         .add_service(reflection)
-        .add_service(Guarded::new(agent, admit))
+        .add_service(Guarded::new(agent))
         .serve_with_incoming_shutdown(incoming, async move {
             shutdown.await;
             health_reporter.set_not_serving::<AgentServer<AgentService>>().await;
@@ -100,7 +101,7 @@ pub fn in_process(agent: Agent) -> Result<Channel, tonic::transport::Error> {
     let incoming = tokio_stream::wrappers::ReceiverStream::new(accepted);
     tokio::spawn(async move {
         let served = Server::builder()
-            .add_service(Guarded::new(agent, anyone()))
+            .add_service(Guarded::new(agent))
             .serve_with_incoming(incoming.map(Ok::<_, std::convert::Infallible>))
             .await;
         if let Err(error) = served {
@@ -120,3 +121,6 @@ pub fn in_process(agent: Agent) -> Result<Channel, tonic::transport::Error> {
     });
     Ok(Endpoint::try_from("http://agent.invalid")?.connect_with_connector_lazy(connector))
 }
+
+#[cfg(test)]
+mod tests;

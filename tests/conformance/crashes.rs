@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use wasmatrix_agent::changes::Change;
 use wasmatrix_model::{ExitCause, FactKind, Phase, RestartMode, RestartPolicy};
 use wasmatrix_tests::{Case, Node, executors};
 
@@ -89,5 +91,47 @@ async fn a_stop_ends_what_spins_and_what_sleeps() {
             assert_eq!(status.phase, Phase::Stopped);
             assert_eq!(status.last_exit.unwrap().cause, ExitCause::StopRequested);
         }
+    }
+}
+
+#[tokio::test]
+async fn who_does_nothing_but_restart_does_not_flood_the_facts() {
+    for executor in executors() {
+        let node = Node::new().await;
+        let mut restless = Case::of(*executor, "probe").name("restless").args(["exit 0"]);
+        restless.restart = RestartPolicy {
+            backoff_initial: Duration::from_millis(1),
+            backoff_max: Duration::from_millis(1),
+            ..RestartPolicy::with_mode(RestartMode::Always)
+        };
+        node.start(&restless).await.unwrap();
+        let mut changes = Box::pin(node.agent.watch(""));
+        let restarts = loop {
+            match changes.next().await.unwrap().change {
+                Change::Instance(status) if status.restart_count >= 300 => break status.restart_count,
+                _ => {}
+            }
+        };
+        node.agent.stop("restless", Duration::ZERO).await.unwrap();
+        let facts = node.facts().await;
+        let mut told: Vec<u32> = Vec::new();
+        for fact in &facts {
+            match fact.kind {
+                FactKind::InstanceRestarted { restart_count, .. } => told.push(restart_count),
+                // Whatever is told of a run, its beginning was told before.
+                FactKind::InstanceStarted { restart_count, .. } if restart_count > 0 => {
+                    assert_eq!(told.last(), Some(&restart_count), "{executor}");
+                }
+                _ => {}
+            }
+        }
+        assert!(told.is_sorted(), "the counts say how many were left out: {told:?}");
+        assert!(
+            told.len() >= 50 && told.len() < restarts as usize / 2,
+            "{} of {restarts} are told",
+            told.len()
+        );
+        let last = facts.iter().rev().find(|fact| fact.kind.subject().is_some()).unwrap();
+        assert!(matches!(last.kind, FactKind::InstanceStopped { next_restart_at: None, .. }), "{last:?}");
     }
 }

@@ -12,7 +12,7 @@ use wasmatrix_wire::StartRequest;
 use crate::{
     Agent,
     artifacts::{Kept, NoRoom},
-    driver::{Driver, Program},
+    driver::{Driver, Program, Telling},
     gate::Gate,
     instance::{Instance, Origin},
     logs::Log,
@@ -206,6 +206,7 @@ impl Agent {
             metrics: Arc::clone(&node.metrics),
             clock: Arc::clone(&node.clock),
             restarts: Restarts::new(instance.spec.restart.clone()),
+            telling: Telling::new(),
             attached,
         };
         tokio::spawn(driver.drive(brought.program));

@@ -8,6 +8,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use wasmatrix_identity::DialError;
 use wasmatrix_model::{ErrorCode, Failure, Registration};
 use wasmatrix_wire::{
     MESSAGE_BYTES_MAX,
@@ -173,6 +174,10 @@ impl<'a> Session<'a> {
     /// What the end of a call means.
     fn ended(&self, status: &Status) -> End {
         let failure = from_status(status, self.agent.now());
+        if let Some(error) = our_own_fault(status) {
+            let failure = Failure::new(ErrorCode::PermissionDenied, error.to_string(), self.agent.now());
+            return End::Refused(Box::new(failure));
+        }
         match failure.code {
             ErrorCode::NodeUnavailable | ErrorCode::Timeout | ErrorCode::Internal
                 if status.code() != tonic::Code::Unimplemented =>
@@ -190,6 +195,21 @@ impl<'a> Session<'a> {
             _ => End::Refused(Box::new(failure)),
         }
     }
+}
+
+/// What is wrong with our own credentials or with the address: trying again soon does not mend it.
+fn our_own_fault(status: &Status) -> Option<&DialError> {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        match error.downcast_ref() {
+            Some(DialError::Unreachable { .. } | DialError::Unproven { .. } | DialError::TimedOut { .. }) => {
+                return None;
+            }
+            Some(fault) => return Some(fault),
+            None => cause = error.source(),
+        }
+    }
+    None
 }
 
 /// The message of a status and of all that caused it, each once: a transport's own words say little.

@@ -1,49 +1,74 @@
-//! What each call must pass before the service sees it: the protocol's version, and whoever may ask this node at all.
+//! What each call must pass before the service sees it: who asks, and in which version of the protocol.
 
 use std::{
     convert::Infallible,
     fmt,
     future::{Ready, ready},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use futures::future::Either;
 use tonic::{body::Body, codegen::http, metadata::MetadataMap, server::NamedService};
 use tower::Service;
-use wasmatrix_model::Failure;
+use wasmatrix_identity::{Access, Peer};
+use wasmatrix_model::{ErrorCode, FactKind, Failure};
 use wasmatrix_wire::{failure::to_status, protocol, v1::agent_server::AgentServer};
 
-use crate::{Agent, service::AgentService};
+use crate::{Agent, rate::PerMinute, service::AgentService};
 
-/// Decides whether a call may pass, from what the connection left in the extensions of its request and from its path
-/// (`/wasmatrix.v1.Agent/...`).
-pub type Admit = Arc<dyn Fn(&http::Extensions, &str) -> Result<(), Box<Failure>> + Send + Sync>;
-
-/// Lets everybody in: for a pipe within this process, and for plain text on loopback.
-pub fn anyone() -> Admit {
-    Arc::new(|_, _| Ok(()))
-}
+/// Refusals that become facts, and are logged, in a minute.
+const REFUSAL_FACTS_PER_MINUTE: u32 = 60;
+/// Most of a refused call's path that is recorded, in characters.
+const PATH_CHARS_MAX: usize = 120;
 
 /// The agent's service behind its guard.
 #[derive(Clone)]
 pub(super) struct Guarded {
     agent: Agent,
     service: AgentServer<AgentService>,
-    admit: Admit,
+    refusals: Arc<Mutex<PerMinute>>,
 }
 
 impl Guarded {
-    pub(super) fn new(agent: Agent, admit: Admit) -> Self {
-        Self { service: AgentService::server(agent.clone()), agent, admit }
+    pub(super) fn new(agent: Agent) -> Self {
+        let refusals = Arc::new(Mutex::new(PerMinute::new(REFUSAL_FACTS_PER_MINUTE)));
+        Self { service: AgentService::server(agent.clone()), agent, refusals }
     }
 
     fn check(&self, request: &http::Request<Body>) -> Result<(), Box<Failure>> {
-        (self.admit)(request.extensions(), request.uri().path())?;
-        let protocol = request.headers().get(protocol::HEADER).cloned();
+        self.check_peer(request)?;
         let mut metadata = http::HeaderMap::new();
-        metadata.extend(protocol.map(|value| (http::HeaderName::from_static(protocol::HEADER), value)));
+        if let Some(version) = request.headers().get(protocol::HEADER) {
+            metadata.insert(protocol::HEADER, version.clone());
+        }
         protocol::check(&MetadataMap::from_headers(metadata), self.agent.now())
+    }
+
+    /// A peer that had to prove who it is must be the control plane; one on a connection in plain text, or in this
+    /// process, had not.
+    fn check_peer(&self, request: &http::Request<Body>) -> Result<(), Box<Failure>> {
+        let Some(peer) = request.extensions().get::<Peer>().filter(|peer| peer.encrypted) else {
+            return Ok(());
+        };
+        peer.check(Access::CONTROL_PLANE, self.agent.now()).map_err(|denied| {
+            let reason = denied.to_string();
+            self.record(peer, request.uri().path(), &reason);
+            Box::new(self.agent.failure(ErrorCode::PermissionDenied, reason))
+        })
+    }
+
+    fn record(&self, peer: &Peer, path: &str, reason: &str) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusals.ask(Instant::now()) {
+            tracing::warn!(%peer, path, reason, "a call was refused");
+            self.agent.0.facts.record(FactKind::AccessRefused {
+                peer: peer.to_string(),
+                method: path.chars().take(PATH_CHARS_MAX).collect(),
+                reason: reason.to_owned(),
+            });
+        }
     }
 }
 
