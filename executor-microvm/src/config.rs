@@ -19,7 +19,7 @@ pub struct Config {
     pub cache_bytes_max: u64,
     /// Runs at one time; each has a machine and a thread.
     pub instances_max: u32,
-    /// Machines kept booted ahead of need.
+    /// Machines kept ready ahead of need, made for what was launched last.
     pub pool_machines_max: u32,
     /// Requests that one run may make of its host in a second, whatever its share of a processor; 0 counts as 1. Those
     /// beyond are answered later.
