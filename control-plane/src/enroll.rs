@@ -126,6 +126,7 @@ impl Enrollment {
             }
             return Ok(shown.to_string());
         }
+        self.spare_the_known(joining, request, node)?;
         match joining.tokens.redeem(&request.token, node, peer.address.ip()) {
             Ok(redeemed) => Ok(format!("token {}", redeemed.id)),
             Err(RedeemError::TooManyFailures) => {
@@ -134,6 +135,31 @@ impl Enrollment {
             }
             Err(error) => Err(denied(error.to_string())),
         }
+    }
+}
+
+impl Enrollment {
+    /// A token that leaves the name open is no way to become a node that there is: its holder could answer in that
+    /// node's name. Asked before the token is redeemed, so that a joiner can try again under another name.
+    fn spare_the_known(
+        &self,
+        joining: &Joining,
+        request: &v1::EnrollRequest,
+        node: &NodeId,
+    ) -> Result<(), Failure> {
+        if self.cluster.nodes.get(node).is_none() {
+            return Ok(());
+        }
+        let Ok(token) = request.token.parse::<Token>() else { return Ok(()) };
+        let info = joining.tokens.list().into_iter().find(|info| info.id == token.id());
+        if info.is_none_or(|info| info.whom != For::AnyNode) {
+            return Ok(());
+        }
+        let message = format!(
+            "there is a node {node}, and this token is good for new ones alone: take another name with --node, or, if \
+             this machine is that node, make a token for it with `wasmatrix token create --node {node}`"
+        );
+        Err(self.cluster.failure(ErrorCode::PermissionDenied, message).with("node", node.as_str()))
     }
 }
 

@@ -98,6 +98,11 @@ impl Cluster {
         EnrollmentClient::new(self.stranger(token))
     }
 
+    /// A token made at that member's wish.
+    pub(crate) async fn token(&self, member: &LiveCredentials, request: v1::CreateJoinTokenRequest) -> Token {
+        self.user(member).create_join_token(request).await.unwrap().into_inner().token.parse().unwrap()
+    }
+
     pub(crate) async fn facts(&self, member: &LiveCredentials) -> Vec<FactKind> {
         let request = v1::WatchFactsRequest::default();
         let mut facts = self.user(member).watch_facts(request).await.unwrap().into_inner();

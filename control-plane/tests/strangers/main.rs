@@ -139,6 +139,28 @@ async fn a_token_is_good_for_one_machine_once() {
 }
 
 #[tokio::test]
+async fn a_token_for_any_node_is_no_way_to_become_one_that_there_is() {
+    let cluster = Cluster::new().await;
+    let admin = cluster.member(Role::Admin, "admin");
+    let known = cluster.member(Role::Node("n".parse().unwrap()), "n");
+    let _attends = attend(&cluster, &known, registration("n")).await.unwrap();
+    let create = |node: &str| v1::CreateJoinTokenRequest { node: node.to_owned(), valid_for: None };
+    let open: Token = cluster.token(&admin, create("")).await;
+    let bound: Token = cluster.token(&admin, create("n")).await;
+    let key = KeyAndRequest::generate().unwrap();
+    let enroll = |token: &Token, node: &str| v1::EnrollRequest {
+        token: token.expose(),
+        node: node.to_owned(),
+        certificate_signing_request: key.request_pem.clone(),
+    };
+    let refused = cluster.joiner(&open).enroll(enroll(&open, "n")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert!(refused.message().contains("token create --node n"), "{refused}");
+    cluster.joiner(&open).enroll(enroll(&open, "m")).await.unwrap();
+    cluster.joiner(&bound).enroll(enroll(&bound, "n")).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stranger_reaches_nothing_but_the_way_in() {
     let cluster = Cluster::new().await;
     let admin = cluster.member(Role::Admin, "admin");
