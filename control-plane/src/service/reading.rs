@@ -8,7 +8,9 @@ use tonic::Status;
 use wasmatrix_facts::Watched;
 use wasmatrix_model::{ErrorCode, Failure, NodeId};
 use wasmatrix_wire::{
-    MESSAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, encoded_bytes, failure::to_status, v1,
+    MESSAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, encoded_bytes,
+    failure::{from_status, to_status},
+    v1,
 };
 
 use super::{Answers, Service};
@@ -83,7 +85,15 @@ impl Service {
             ErrorCode::NodeUnavailable,
             format!("node {} was lost: it is unknown what the instance said since", found.node.id),
         );
-        Ok(until_gone(lines.into_inner(), found.link.gone.clone(), failure).boxed())
+        let broken = self.cluster.failure(
+            ErrorCode::NodeUnavailable,
+            format!(
+                "the connection to node {} broke: it is unknown what the instance said since",
+                found.node.id
+            ),
+        );
+        let lines = lines.into_inner().map_err(move |status| unavailable_if_broken(status, &broken));
+        Ok(until_gone(lines, found.link.gone.clone(), failure).boxed())
     }
 
     /// What happened, everywhere.
@@ -119,13 +129,22 @@ impl Service {
 
 /// The messages, and the failure if the node is lost before they end.
 fn until_gone<T: Send + 'static>(
-    messages: tonic::Streaming<T>,
+    messages: impl Stream<Item = Result<T, Status>> + Send,
     gone: CancellationToken,
     failure: Failure,
 ) -> impl Stream<Item = Result<T, Status>> + Send {
     let told = gone.clone();
     let end = stream::once(async move { told.is_cancelled().then(|| Err(to_status(&failure))) });
     messages.take_until(gone.cancelled_owned()).chain(end.filter_map(std::future::ready))
+}
+
+/// `broken`, if it was the connection that failed and not the agent that refused: what the transport calls an error of
+/// the protocol is to users a node that is not there.
+fn unavailable_if_broken(status: Status, broken: &Failure) -> Status {
+    match from_status(&status, broken.at).code {
+        ErrorCode::NodeUnavailable => to_status(broken),
+        _ => status,
+    }
 }
 
 /// Whether a fact is of the instance with that name or id; an empty text asks for all.
