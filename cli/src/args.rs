@@ -6,6 +6,7 @@
 mod certs;
 mod cluster;
 mod instance;
+mod serve;
 mod verbs;
 
 use std::time::Duration;
@@ -18,9 +19,10 @@ use crate::value;
 pub(crate) use certs::{CertsInit, CertsIssue, CertsVerb};
 pub(crate) use cluster::{Drain, NodeVerb, ProviderVerb, TokenVerb};
 pub(crate) use instance::{Definition, PlacementArgs, REPLICAS_MAX, Restart};
+pub(crate) use serve::{Agent, ControlArgs, ControlPlane, Join, NodeArgs, PlaceArgs, Up};
 pub(crate) use verbs::{
     Apply, CacheArgs, Completion, Doctor, Events, Get, Grants, Inspect, KvPlace, Logs, Man, Ps, Remove, Run,
-    Start, Stop, Up, Validate,
+    Start, Stop, Validate,
 };
 
 /// Where a server listens, and a client asks, unless told otherwise.
@@ -134,6 +136,12 @@ pub(crate) enum Verb {
     Run(Run),
     /// Run a Wasmatrix in the foreground: control plane and node in one process
     Up(Up),
+    /// Let this machine be a node of a control plane on another one
+    Join(Join),
+    /// Run a control plane without a node
+    ControlPlane(ControlPlane),
+    /// Run a node without a control plane
+    Agent(Agent),
     /// Start an instance
     Start(Start),
     /// List instances

@@ -5,6 +5,7 @@
 //!   authority/        signs all others: its key belongs on the control plane's machine, and into a backup
 //!   control-plane/    what the control plane shows
 //!   admin/            what the client's verbs show, unless --certs says otherwise
+//!   node/             what the node of this machine shows, from `join`
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,10 @@ pub(crate) const AUTHORITY: &str = "authority";
 pub(crate) const CONTROL_PLANE: &str = "control-plane";
 /// The user's.
 pub(crate) const ADMIN: &str = "admin";
+/// The node's.
+pub(crate) const NODE: &str = "node";
+/// All of them, in a data directory.
+pub(crate) const DIR: &str = "certs";
 /// What an authority is called.
 const AUTHORITY_NAME: &str = "Wasmatrix cluster";
 

@@ -17,6 +17,8 @@ pub(crate) mod streams;
 pub(crate) mod tail;
 mod transport;
 
+pub(crate) use transport::{is_loopback, undialled};
+
 use std::{future::Future, time::Duration};
 
 use tonic::{Request, Response, Status, service::interceptor::InterceptedService, transport::Channel};
@@ -113,7 +115,7 @@ fn within<T>(patience: Duration, message: T) -> Request<T> {
 }
 
 /// What a status means: a refusal of the server's, or that the connection failed, or that no Wasmatrix answered.
-fn told(addr: &str, status: &Status) -> CliError {
+pub(crate) fn told(addr: &str, status: &Status) -> CliError {
     let failure = failure::from_status(status, SystemClock.now());
     let broken = |reason: String| CliError::Broken { addr: addr.to_owned(), reason };
     match std::error::Error::source(status) {

@@ -14,7 +14,7 @@ pub(crate) fn cache() -> Option<PathBuf> {
 
 /// Where certificates lie: a directory for each holder under `certs` of the data directory.
 pub(crate) fn certs() -> Option<PathBuf> {
-    data().map(|data| data.join("certs"))
+    data().map(|data| data.join(crate::certs::DIR))
 }
 
 fn base(variable: &str, under_home: &str) -> Option<PathBuf> {

@@ -7,7 +7,7 @@
 //! | [`manifest`] | `app.toml` |
 //! | [`verbs`] | which verb is done where |
 //! | [`run`] | a program in the foreground |
-//! | [`up`] | control plane and node in one process |
+//! | [`serve`] | control plane and node, in one process or in two |
 //! | [`client`] | the control plane's API as plain calls |
 //! | [`certs`] | where certificates lie, and how a cluster's are made |
 //! | [`output`] | data on standard output, messages on standard error |
@@ -24,7 +24,7 @@ mod error;
 mod manifest;
 mod output;
 mod run;
-mod up;
+mod serve;
 mod value;
 mod verbs;
 
@@ -60,9 +60,11 @@ fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<u8, CliError> {
-    let _log = start_log(&cli.global, matches!(cli.verb, Verb::Up(_)))?;
+    let serves = matches!(cli.verb, Verb::Up(_) | Verb::Join(_) | Verb::ControlPlane(_) | Verb::Agent(_));
+    let _log = start_log(&cli.global, serves)?;
     let mut runtime = match cli.verb {
-        Verb::Run(_) | Verb::Up(_) | Verb::Doctor(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ if serves => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Run(_) | Verb::Doctor(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime
@@ -78,7 +80,10 @@ fn execute(cli: Cli) -> Result<u8, CliError> {
 fn start_log(global: &Global, serving: bool) -> Result<wasmatrix_telemetry::Guard, CliError> {
     let by_verbosity = match (global.verbose, serving) {
         (0, false) => "error",
-        (0, true) => "warn,wasmatrix=info,wasmatrix_agent=info,wasmatrix_control_plane=info",
+        (0, true) => {
+            "warn,wasmatrix=info,wasmatrix_agent=info,wasmatrix_control_plane=info,wasmatrix_identity=info,\
+             wasmatrix_facts=info"
+        }
         (1, false) => "warn,wasmatrix=info,wasmatrix_agent=info",
         (1, true) => "info,wasmatrix=debug,wasmatrix_agent=debug,wasmatrix_control_plane=debug",
         (2.., _) => "debug",

@@ -53,6 +53,24 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A host with its port: `10.0.0.1:7118`, `control.example:7118`, `[fd00::1]:7118`; `https://` in front is dropped.
+pub(crate) fn authority(text: &str) -> Result<String, String> {
+    let authority = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
+    if is_authority(authority) {
+        return Ok(authority.to_owned());
+    }
+    Err(format!("`{}` is no host with a port: write e.g. 10.0.0.1:7118", shown(text)))
+}
+
+fn is_authority(text: &str) -> bool {
+    let authority: Option<tonic::codegen::http::uri::Authority> = text.parse().ok();
+    authority.is_some_and(|authority| {
+        authority.port_u16().is_some_and(|port| port > 0)
+            && !authority.host().is_empty()
+            && !text.contains('@')
+    })
+}
+
 /// Labels, each key once.
 pub(crate) fn labels(pairs: &[(String, String)]) -> Result<Labels, Invalid> {
     let mut labels = BTreeMap::new();
@@ -153,6 +171,17 @@ mod tests {
         assert_eq!(pair("A="), Ok(("A".to_owned(), String::new())));
         assert!(pair("A").is_err());
         assert!(pair("=b").is_err());
+    }
+
+    #[test]
+    fn a_host_has_a_port_and_nothing_else() {
+        for good in ["10.0.0.1:7118", "control.example:7118", "[fd00::1]:7118"] {
+            assert_eq!(authority(good).unwrap(), good);
+            assert_eq!(authority(&format!("https://{good}/")).unwrap(), good);
+        }
+        for bad in ["", "10.0.0.1", "http://10.0.0.1:1", "a:0", "a:x", ":1", "u@a:1", "a:1/x", "a b:1"] {
+            assert!(authority(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! | [`inspect`] | `inspect` |
 //! | [`shell`] | `completion`, `man`, `exit-codes` |
 //!
-//! `run` and `up` are larger and have modules of their own beside this one.
+//! `run` and the verbs that serve are larger and have modules of their own beside this one.
 
 mod apply;
 mod certs;
@@ -31,7 +31,7 @@ use crate::{
     args::{Cli, Verb},
     error::{CliError, Exit},
     output::Printer,
-    run, up,
+    run, serve,
 };
 
 /// Does what the command line asks for, and gives the exit code.
@@ -43,7 +43,10 @@ pub(crate) async fn perform(cli: Cli) -> Result<u8, CliError> {
     let out = &mut Printer::new(global.output, global.quiet);
     match cli.verb {
         Verb::Run(args) => return run::run(args, global).await,
-        Verb::Up(args) => return up::up(args, global).await,
+        Verb::Up(args) => return serve::up::up(args, global).await,
+        Verb::ControlPlane(args) => return serve::control::control_plane(args, global).await,
+        Verb::Agent(args) => return serve::agent::agent(args, global).await,
+        Verb::Join(args) => return serve::join::join(args, global).await,
         Verb::Start(args) => start::start(args, global, out).await?,
         Verb::Ps(args) => ps::ps(&args, global, out).await?,
         Verb::Get(args) => instances::get(&args, global, out).await?,
@@ -60,7 +63,7 @@ pub(crate) async fn perform(cli: Cli) -> Result<u8, CliError> {
         Verb::Certs(verb) => certs::certs(&verb, out)?,
         Verb::Provider(verb) => providers::provider(&verb, global, out).await?,
         Verb::Version => providers::version(global, out).await?,
-        Verb::Doctor(args) => return doctor::doctor(&args, out).await.map(|exit| exit as u8),
+        Verb::Doctor(args) => return doctor::doctor(&args, global, out).await.map(|exit| exit as u8),
         Verb::Inspect(args) => inspect::inspect(&args, out)?,
         Verb::Completion(args) => shell::completion(&args)?,
         Verb::ExitCodes => shell::exit_codes()?,

@@ -1,6 +1,6 @@
 //! What each verb takes beside the global flags.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, builder::FalseyValueParser};
 use wasmatrix_model::{Grant, InstanceName, NodeId};
@@ -64,42 +64,6 @@ pub(crate) struct Run {
     /// What it may do and use.
     #[command(flatten)]
     pub definition: Definition,
-}
-
-/// `up`
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  wasmatrix up
-  wasmatrix up --listen 127.0.0.1:7200 --data-dir ./data --metrics-listen 127.0.0.1:9117
-
-The first Ctrl-C or SIGTERM drains: nothing new is taken, and what runs is stopped within the grace period.
-The second one ends everything at once.")]
-pub(crate) struct Up {
-    /// Where to listen for clients; loopback addresses only
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7117")]
-    pub listen: SocketAddr,
-    /// Where /metrics, /livez and /readyz are served over HTTP [default: nowhere]
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub metrics_listen: Option<SocketAddr>,
-    /// What this node is called
-    #[arg(long, value_name = "NAME", default_value = "local")]
-    pub node: NodeId,
-    /// Where kv.redb lies, the key-value data [default: $XDG_DATA_HOME/wasmatrix]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Where key-value data is kept instead: `memory`, or the path of a file
-    #[arg(long, value_name = "PLACE", conflicts_with = "data_dir")]
-    pub kv: Option<KvPlace>,
-    /// Where compiled programs are kept.
-    #[command(flatten)]
-    pub cache: CacheArgs,
-    /// Most instances listed at one time [default: as many as the node can hold]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    pub instances_max: Option<u32>,
-    /// How long instances may take to stop when it ends
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
-    pub grace: Duration,
 }
 
 /// `start`

@@ -180,7 +180,7 @@ fn why_unknown(instance: &InstanceStatus, unknown: &Unknown, now: Timestamp) -> 
             instance.spec.name
         ),
     };
-    format!("{reason}; last seen {last}, {since} ago; {answer}")
+    format!("{reason}; last seen {last}, and unknown for {since}; {answer}")
 }
 
 fn placement(placement: &Placement) -> String {

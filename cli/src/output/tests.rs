@@ -188,9 +188,12 @@ fn an_unknown_instance_says_why_and_who_does_what_about_it() {
     });
     let text = printed(OutputFormat::Table, false, |out| out.one(&status, describe_instance));
     let why = text.lines().find(|line| line.starts_with("Why:")).unwrap();
-    for part in
-        ["silent for 17 s", "last seen running, 40s ago", "on-node-loss is leave", "wasmatrix node rm local"]
-    {
+    for part in [
+        "silent for 17 s",
+        "last seen running, and unknown for 40s",
+        "on-node-loss is leave",
+        "wasmatrix node rm local",
+    ] {
         assert!(why.contains(part), "{part} is not in {why}");
     }
     status.spec.placement.on_node_loss = OnNodeLoss::RestartElsewhere;

@@ -1,16 +1,18 @@
 //! `doctor`: what this host can run, and why not.
 //!
 //! Asks the same code that `up` would use for the executors, and [`probe`]s the machine for what makes them fail
-//! later: limits of the system that are too low for many instances, directories that can't be written.
+//! later: limits of the system that are too low for many instances, directories that can't be written. [`reach`]
+//! asks whether certificates are good and a control plane answers.
 
 mod probe;
+mod reach;
 
 use serde::Serialize;
 use wasmatrix_agent::Config;
 use wasmatrix_model::{ExecutorKind, NodeId, Timestamp};
 
 use crate::{
-    args::Doctor,
+    args::{Doctor, Global},
     dirs,
     error::{CliError, Exit, chain},
     output::{Column, Document, Printer, Row},
@@ -90,7 +92,7 @@ impl Row for Check {
 }
 
 /// Looks at this host; the exit code says whether instances can be run on wasmtime.
-pub(crate) async fn doctor(args: &Doctor, out: &mut Printer) -> Result<Exit, CliError> {
+pub(crate) async fn doctor(args: &Doctor, global: &Global, out: &mut Printer) -> Result<Exit, CliError> {
     let mut checks = executors().await;
     let usable =
         checks.iter().any(|check| check.verdict == Verdict::Ok && check.name == name(ExecutorKind::Wasmtime));
@@ -101,6 +103,8 @@ pub(crate) async fn doctor(args: &Doctor, out: &mut Printer) -> Result<Exit, Cli
         args.cache_dir.clone().or_else(dirs::cache),
         "--cache-dir",
     ));
+    checks.extend(reach::certificates(global));
+    checks.push(reach::control_plane(global).await);
     out.list(&checks)?;
     if usable {
         out.say("this host can run instances");

@@ -81,8 +81,8 @@ async fn drain(client: &Client, args: &Drain, out: &mut Printer) -> Result<u8, C
     let interrupted = |tally: &Tally, out: &Printer| {
         let left = tally.remaining.map_or_else(String::new, |left| format!(", with {left} instances to go"));
         out.say(&format!(
-            "interrupted: node {node} stays cordoned{left} ({}). `wasmatrix node drain {node}` goes on; `wasmatrix node \
-             uncordon {node}` lets it take instances again",
+            "interrupted: node {node} stays cordoned{left} ({}); those on their way go on. `wasmatrix node drain {node}` \
+             goes on with the rest, `wasmatrix node uncordon {node}` lets it take instances again",
             tally.sum()
         ));
     };

@@ -2,6 +2,7 @@
 #![expect(clippy::panic, reason = "a test that can't go on says why")]
 
 mod certs;
+mod cluster;
 mod crash;
 mod server;
 mod single;

@@ -1,0 +1,70 @@
+//! Where a control plane learns of nodes, beside those that attend by themselves: a list on the command line, or etcd.
+
+use std::sync::Arc;
+
+use wasmatrix_control_plane::discovery::{Discovery, Static};
+
+use crate::{
+    args::{ControlPlane, Global},
+    error::CliError,
+};
+
+/// What the flags name; `None`: nothing.
+///
+/// # Errors
+/// An entry of the list is none, a rule for etcd is broken, or this build knows nothing of etcd.
+pub(super) fn discovery(
+    args: &ControlPlane,
+    global: &Global,
+) -> Result<Option<Arc<dyn Discovery>>, CliError> {
+    if !args.etcd.is_empty() {
+        return etcd(args, global).map(Some);
+    }
+    if args.nodes.is_empty() {
+        return Ok(None);
+    }
+    let list = Static::parse(&args.nodes)
+        .map_err(|invalid| CliError::usage(format!("--static: {}", invalid.problem)))?;
+    Ok(Some(Arc::new(list)))
+}
+
+#[cfg(feature = "etcd")]
+fn etcd(args: &ControlPlane, global: &Global) -> Result<Arc<dyn Discovery>, CliError> {
+    use wasmatrix_control_plane::discovery::{
+        Etcd,
+        etcd::{Config, Tls},
+    };
+    use wasmatrix_identity::credentials::{CA_FILE, CERT_FILE, KEY_FILE};
+
+    let read = |dir: &std::path::Path, file: &str| {
+        let path = dir.join(file);
+        std::fs::read(&path).map_err(|error| CliError::file(path, &error))
+    };
+    let tls = match &args.etcd_certs {
+        None => None,
+        Some(dir) => {
+            let identity = match (read(dir, CERT_FILE), read(dir, KEY_FILE)) {
+                (Ok(certificate), Ok(key)) => Some((certificate, key)),
+                // Whoever asks for no certificate is shown none.
+                (Err(_), Err(_)) if !dir.join(CERT_FILE).exists() => None,
+                (Err(error), _) | (_, Err(error)) => return Err(error),
+            };
+            Some(Tls { authority: read(dir, CA_FILE)?, identity })
+        }
+    };
+    let config = Config {
+        tls,
+        plaintext_beyond_loopback: global.insecure_plaintext_i_trust_this_network,
+        ..Config::new(args.etcd.clone())
+    };
+    let etcd = Etcd::begin(config).map_err(|invalid| CliError::usage(format!("--etcd: {invalid}")))?;
+    Ok(Arc::new(etcd))
+}
+
+#[cfg(not(feature = "etcd"))]
+fn etcd(_: &ControlPlane, _: &Global) -> Result<Arc<dyn Discovery>, CliError> {
+    Err(CliError::usage(
+        "this wasmatrix was built without etcd: build it with `cargo build -p wasmatrix --features etcd`, or leave --etcd \
+         out; nodes that attend are known without it",
+    ))
+}
