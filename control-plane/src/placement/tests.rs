@@ -185,7 +185,7 @@ fn some_spec() -> impl Strategy<Value = InstanceSpec> {
         prop_oneof![2 => Just(Labels::default()), 1 => some_labels()],
         select(&ExecutorKind::ALL[..]),
         any::<bool>(),
-        select(vec![MIB, 200 * MIB, 4096 * MIB]),
+        select(vec![MIB, 128 * MIB, 256 * MIB, 4096 * MIB]),
     )
         .prop_map(|(node, labels, executor, granted, memory_bytes_max)| InstanceSpec {
             executor,

@@ -33,13 +33,13 @@ struct ProviderValue<'a> {
     phase: ProviderPhase,
 }
 
-/// The address in a node's value. `None`: it is none of ours.
+/// The address in a node's value. `None`: it is none of ours, or of a node that only its own process can reach.
 pub(super) fn read_address(value: &[u8]) -> Option<String> {
     if value.len() > VALUE_BYTES_MAX {
         return None;
     }
     let value: NodeValue = serde_json::from_slice(value).ok()?;
-    Some(value.address).filter(|address| address.len() <= TEXT_BYTES_MAX)
+    Some(value.address).filter(|address| (1..=TEXT_BYTES_MAX).contains(&address.len()))
 }
 
 /// What is to stand in etcd, and what of it is not there yet.
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(read_address(br#"{"address":"http://h:1","more":[]}"#).as_deref(), Some("http://h:1"));
         let long = format!(r#"{{"address":"{}"}}"#, "x".repeat(513));
         let longer = format!(r#"{{"address":"x","more":"{}"}}"#, "x".repeat(4096));
-        for bad in ["", "{}", "[]", "null", "{\"address\":1}", &long, &longer] {
+        for bad in ["", "{}", "[]", "null", "{\"address\":1}", "{\"address\":\"\"}", &long, &longer] {
             assert_eq!(read_address(bad.as_bytes()), None);
         }
         assert_eq!(cut(&"é".repeat(300)).len(), 512);
