@@ -106,9 +106,15 @@ pub(crate) enum Violation {
 }
 
 impl Violation {
-    /// The host could not do what the guest may expect.
+    /// The host could not do what the guest may expect. Tables are filled by the guest alone, by scattering its memory.
     fn of_host(error: MachineError) -> Self {
-        Self::Kvm(error.to_string())
+        match error {
+            MachineError::Tables(full) => Self::Unexpected(full.to_string()),
+            MachineError::Kvm(_)
+            | MachineError::Memory(_)
+            | MachineError::Shared(_)
+            | MachineError::Boot(_) => Self::Kvm(error.to_string()),
+        }
     }
 }
 

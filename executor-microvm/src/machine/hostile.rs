@@ -254,6 +254,17 @@ fn no_page_leads_to_a_table_and_none_is_both_writable_and_executable() {
     }
 }
 
+/// Memory at addresses far from each other takes a table each.
+#[test]
+fn who_fills_its_tables_by_scattering_its_memory_is_to_blame_itself() {
+    let mut memory = GuestMemory::alone(1 << 30).unwrap();
+    let stride = 2 * LARGE_PAGE_BYTES;
+    let scattered = (0..).take_while(|index| memory.commit(MEMORIES + index * stride, PAGE_BYTES)).count();
+    assert!((1000..5000).contains(&scattered), "{scattered}");
+    let error = memory.supply(HEAP + HEAP_BYTES - 1).expect_err("there is no room for its tables");
+    assert!(matches!(Violation::of_host(error), Violation::Unexpected(_)));
+}
+
 /// Kicks a machine that takes too long.
 fn run_briefly(machine: &mut Machine) -> Result<Step, Violation> {
     let kicker = Kicker::default();
