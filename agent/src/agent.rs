@@ -153,7 +153,7 @@ impl Agent {
         })
     }
 
-    /// The lines an instance said; see [`Log::read`].
+    /// The lines an instance said; see [`crate::logs::Log::read`].
     ///
     /// # Errors
     /// There is none of that name or id.
