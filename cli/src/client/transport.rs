@@ -26,6 +26,8 @@ const KEEPALIVE_MAX: Duration = Duration::from_secs(10);
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// What the first message of TLS begins with that an end sends which was spoken to in plain text: an alert.
 const TLS_ALERT: u8 = 0x15;
+/// How what is said of an end that speaks plain text ends.
+const NOT_TLS: &str = "it does not speak TLS";
 /// What an HTTP/2 connection begins with, and an empty frame of settings.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
@@ -94,7 +96,13 @@ pub(crate) fn undialled(addr: &str, error: &(dyn std::error::Error + 'static)) -
             Some(DialError::Unreachable { source, .. }) => {
                 return CliError::Unreachable { addr: addr.to_owned(), reason: source.to_string() };
             }
-            Some(dial) => return CliError::Certificate { message: dial.to_string() },
+            Some(dial) => {
+                let said = dial.to_string();
+                let listens = "it may be a control plane's --listen, which is http:// and for its own machine; other \
+                               machines are answered at its --cluster-listen";
+                let more = if said.ends_with(NOT_TLS) { format!(": {listens}") } else { String::new() };
+                return CliError::Certificate { message: format!("{said}{more}") };
+            }
             None => cause = error.source(),
         }
     }

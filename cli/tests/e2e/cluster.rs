@@ -142,6 +142,12 @@ impl Cluster {
         self.path(name).display().to_string()
     }
 
+    /// Where it speaks plain text.
+    pub(crate) fn plain(&self) -> &str {
+        &self.plain
+    }
+
+    /// Where it speaks TLS.
     pub(crate) fn authority(&self) -> &str {
         &self.tls
     }

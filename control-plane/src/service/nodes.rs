@@ -57,8 +57,8 @@ impl Service {
         request: v1::CreateJoinTokenRequest,
     ) -> Result<v1::CreateJoinTokenResponse, Status> {
         let Some(joining) = &self.cluster.joining else {
-            let message = "this control plane has no authority that could sign certificates: make one with `wasmatrix \
-                           certs init`, and start the control plane with it";
+            let message = "this control plane has no authority that could sign certificates, and nobody can join it from \
+                           elsewhere: start it with --cluster-listen, which makes one";
             return Err(to_status(&self.cluster.failure(ErrorCode::CapabilityNotFound, message)));
         };
         joining.create(&self.cluster, request).map_err(|failure| to_status(&failure))

@@ -51,6 +51,12 @@ fn a_stranger_is_refused_and_told_why() {
     assert!(text(&plain.stderr).contains("write https://"), "{}", text(&plain.stderr));
     cluster.control.stderr.until("the refusal in the log", |line| line.contains("refused"));
 
+    let here = format!("https://{}", cluster.plain());
+    let certs = cluster.word("control/certs/admin");
+    let reverse = wasmatrix().args(["--addr", &here, "--certs", &certs, "ps"]).output().unwrap();
+    assert_eq!(reverse.status.code(), Some(4), "{}", text(&reverse.stderr));
+    assert!(text(&reverse.stderr).contains("--cluster-listen"), "{}", text(&reverse.stderr));
+
     // A node is no user.
     let _a = cluster.join("a");
     let node = cluster.ask_as("a/certs/node", &["ps"]);
