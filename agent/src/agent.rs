@@ -11,9 +11,13 @@ mod describing;
 mod ending;
 mod starting;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use futures::Stream;
+use tokio::sync::watch;
 use wasmatrix_executor_api::{Artifact, Executor};
 use wasmatrix_facts::{Facts, Watched};
 use wasmatrix_model::{
@@ -49,6 +53,10 @@ pub(crate) struct Node {
     pub(crate) artifacts: Artifacts,
     pub(crate) facts: Arc<Facts>,
     pub(crate) metrics: Arc<Metrics>,
+    /// It was told to take no new instances. The control plane obeys it; here it is remembered.
+    pub(crate) cordoned: AtomicBool,
+    /// How often what the node says of itself changed.
+    pub(crate) said: watch::Sender<u64>,
 }
 
 impl fmt::Debug for Agent {

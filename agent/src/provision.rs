@@ -31,8 +31,8 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Provision {
     slots: BTreeMap<Capability, Slot>,
     facts: Arc<Facts>,
-    /// How many steps all of them took.
-    steps: watch::Sender<u64>,
+    /// How often what the node says of itself changed; every step of a provider is such a change.
+    said: watch::Sender<u64>,
     /// None is started any more.
     closed: AtomicBool,
 }
@@ -65,8 +65,12 @@ pub(crate) struct Lease {
 }
 
 impl Provision {
-    /// Takes the providers, all running.
-    pub(crate) fn new(providers: Vec<Arc<dyn Provider>>, facts: Arc<Facts>) -> Self {
+    /// Takes the providers, all running. Every step of one is counted in `said`.
+    pub(crate) fn new(
+        providers: Vec<Arc<dyn Provider>>,
+        facts: Arc<Facts>,
+        said: watch::Sender<u64>,
+    ) -> Self {
         let slots = providers.into_iter().map(|provider| {
             let capability = provider.capability();
             facts.record(FactKind::ProviderStarted { capability });
@@ -80,7 +84,7 @@ impl Provision {
             (capability, slot)
         });
         let slots = slots.collect();
-        Self { slots, facts, steps: watch::Sender::new(0), closed: AtomicBool::new(false) }
+        Self { slots, facts, said, closed: AtomicBool::new(false) }
     }
 
     /// The right to call the provider of `capability`, if it is running.
@@ -145,14 +149,9 @@ impl Provision {
         }
     }
 
-    /// Word of every step of a provider.
-    pub(crate) fn steps(&self) -> watch::Receiver<u64> {
-        self.steps.subscribe()
-    }
-
     fn step(&self, slot: &Slot, phase: ProviderPhase) {
         slot.phase.send_replace(phase);
-        self.steps.send_modify(|steps| *steps += 1);
+        self.said.send_modify(|said| *said += 1);
     }
 
     /// What there is, and how it is.
@@ -209,7 +208,7 @@ mod tests {
     async fn a_stop_that_was_given_up_is_brought_to_its_end_by_the_next() {
         let facts = Arc::new(Facts::new("n".parse().unwrap(), Arc::new(SystemClock), 10));
         let kv: Arc<dyn Provider> = Arc::new(KvProvider::memory(KvLimits::default()));
-        let provision = Provision::new(vec![kv], facts);
+        let provision = Provision::new(vec![kv], facts, watch::Sender::default());
         let lease = provision.lease(Capability::Kv).unwrap();
         let hour = Duration::from_secs(3600);
         assert!(provision.stop(Capability::Kv, hour).now_or_never().is_none(), "a call is in flight");

@@ -242,6 +242,16 @@ impl agent_server::Agent for AgentService {
         Ok(Response::new(v1::FenceInstanceResponse {}))
     }
 
+    async fn cordon_node(&self, request: Request<v1::CordonNodeRequest>) -> Answer<v1::CordonNodeResponse> {
+        let request = request.into_inner();
+        let own = self.agent.describe().id;
+        if !request.node.is_empty() && request.node != own.as_str() {
+            return Err(self.invalid(&Invalid::new("node", format!("this is the agent of node {own}"))));
+        }
+        let node = self.agent.cordon(request.cordoned);
+        Ok(Response::new(v1::CordonNodeResponse { node: Some(node.into()) }))
+    }
+
     async fn start_provider(
         &self,
         request: Request<v1::StartProviderRequest>,

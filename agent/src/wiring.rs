@@ -1,7 +1,8 @@
 //! Puts a node together. The only file of the project that names concrete executors and providers.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
+use tokio::sync::watch;
 use wasmatrix_executor_api::Executor;
 use wasmatrix_executor_microvm as microvm;
 use wasmatrix_executor_wasmtime as in_process;
@@ -23,9 +24,10 @@ pub(crate) async fn build(config: Config) -> Result<Agent, BuildError> {
     let facts = Arc::new(Facts::new(config.node.clone(), Arc::clone(&config.clock), config.facts_kept));
     let executors = executors(&config)?;
     let providers: Vec<Arc<dyn Provider>> = vec![Arc::new(kv(&config.kv).await?)];
+    let said = watch::Sender::default();
     Ok(Agent::new(Node {
         started_at: config.clock.now(),
-        provision: Arc::new(Provision::new(providers, Arc::clone(&facts))),
+        provision: Arc::new(Provision::new(providers, Arc::clone(&facts), said.clone())),
         registry: Registry::new(Room {
             instances_max: config.instances_max,
             memory_bytes_max: config.memory_bytes_max,
@@ -35,6 +37,8 @@ pub(crate) async fn build(config: Config) -> Result<Agent, BuildError> {
         labels: config.labels,
         memory_bytes_total: memory_bytes_total(),
         metrics: Arc::new(Metrics::new()),
+        cordoned: AtomicBool::new(false),
+        said,
         id: config.node,
         clock: config.clock,
         executors,

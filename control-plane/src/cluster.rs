@@ -33,6 +33,7 @@ use wasmatrix_model::{
 use crate::{
     access::Refusals,
     artifacts::Artifacts,
+    cordon,
     dial::Dial,
     discovery::{Discovery, Sighting},
     enroll::Joining,
@@ -149,7 +150,7 @@ impl Cluster {
                 ended: self.ending.child_token(),
             };
             state.session = Some(session.clone());
-            self.introduce(&mut state, registration);
+            self.introduce(&node, &mut state, registration);
             self.hear(&node, &mut state, Some(channel));
             self.sweep_soon.notify_one();
             drop(state);
@@ -168,7 +169,7 @@ impl Cluster {
     }
 
     /// Takes in what a node says of itself, and records it if it is news.
-    fn introduce(&self, state: &mut State, registration: Registration) {
+    fn introduce(&self, node: &Node, state: &mut State, registration: Registration) {
         let same = |before: &Arc<Registration>| {
             (before.run, &before.address, &before.version)
                 == (registration.run, &registration.address, &registration.version)
@@ -183,6 +184,7 @@ impl Cluster {
         if let Some(discovery) = &self.discovery {
             discovery.publish(&registration);
         }
+        cordon::heard(node, state, registration.cordoned);
         state.registration = Some(Arc::new(registration));
     }
 
@@ -198,7 +200,7 @@ impl Cluster {
         if !state.session.as_ref().is_some_and(|now| now.number == session && now.run == registration.run) {
             return false;
         }
-        self.introduce(&mut state, registration);
+        self.introduce(node, &mut state, registration);
         self.hear(node, &mut state, Some(channel));
         true
     }
@@ -371,15 +373,6 @@ impl Cluster {
         self.record.forget(&node.id);
         self.record.record(FactKind::NodeForgotten { node: node.id.clone(), by: by.to_owned() });
         Ok(())
-    }
-
-    /// Opens or closes a node to new instances.
-    pub(crate) fn cordon(&self, node: &Node, cordoned: bool, by: &str) {
-        let mut state = node.lock();
-        if state.cordoned != cordoned {
-            state.cordoned = cordoned;
-            self.record.record(FactKind::NodeCordoned { node: node.id.clone(), cordoned, by: by.to_owned() });
-        }
     }
 
     /// Lists the nodes that are known elsewhere, so that one that does not come is seen to be missing.

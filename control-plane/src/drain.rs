@@ -13,6 +13,7 @@ use wasmatrix_wire::{
 
 use crate::{
     cluster::Cluster,
+    cordon,
     nodes::Node,
     route::{self, AgentChannel},
     start, succession,
@@ -36,7 +37,7 @@ pub(crate) fn drain(
     limit: Duration,
     by: &str,
 ) -> impl Stream<Item = Result<v1::DrainNodeResponse, Status>> + Send + use<> {
-    cluster.cordon(&node, true, by);
+    cordon::decide(cluster, &node, true, by);
     let there: Vec<_> = cluster.mirror.of_node(&node.id).into_iter().filter(lives).map(Arc::new).collect();
     let mut remaining = u32::try_from(there.len()).unwrap_or(u32::MAX);
     let cluster = Arc::clone(cluster);

@@ -36,6 +36,7 @@
 //! | [`view`] | remembers what the nodes told of their instances |
 //! | `artifacts` | bytes of what may be restarted elsewhere |
 //! | `succession` | who takes the place of what was lost, and the end of a copy that comes back |
+//! | `cordon` | closes a node, and has its agent remember it |
 //! | `drain` | empties a node |
 
 #![forbid(unsafe_code)]
@@ -45,6 +46,7 @@ mod artifacts;
 mod attend;
 mod cluster;
 pub mod config;
+mod cordon;
 mod counted;
 pub mod dial;
 pub mod discovery;

@@ -3,7 +3,8 @@
 //! ```text
 //!            ┌── WatchInstances ──► mirror, successions, artifacts
 //! agent ─────┤                                                       both begin anew after a pause when they end
-//!            └── WatchFacts ──────► record
+//!       ◄────┴── WatchFacts ──────► record
+//!  CordonNode, where it does not hold what was decided here
 //! ```
 //!
 //! A task ends when its link is gone: the node is lost, or its agent is another run, or is elsewhere.
@@ -17,6 +18,7 @@ use tonic::Status;
 
 use crate::{
     cluster::Cluster,
+    cordon,
     nodes::{Link, Node},
 };
 
@@ -54,6 +56,7 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, node: Arc<Node>, link: Arc<Lin
         () = link.gone.cancelled() => {}
         () = instances => {}
         () = facts => {}
+        () = cordon::keep_told(&cluster, &node, &link) => {}
     }
 }
 
@@ -67,12 +70,12 @@ fn told(ended: &Status) -> String {
 
 /// Pauses that double while nothing gets better. Never quite the same, so that nodes do not come back in step.
 #[derive(Debug, Default)]
-struct Pauses {
+pub(crate) struct Pauses {
     doubled: u32,
 }
 
 impl Pauses {
-    async fn wait(&mut self, better: bool) {
+    pub(crate) async fn wait(&mut self, better: bool) {
         self.doubled = if better { 0 } else { self.doubled.saturating_add(1).min(10) };
         let pause = PAUSE.saturating_mul(1 << self.doubled).min(PAUSE_MAX);
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;

@@ -18,7 +18,10 @@ use std::{
     },
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use wasmatrix_model::{
@@ -43,6 +46,10 @@ pub(crate) struct Nodes {
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     state: Mutex<State>,
+    /// Whether its agent holds it to be closed to new instances; see [`crate::cordon`].
+    pub(crate) agent_cordoned: watch::Sender<bool>,
+    /// Its agent may have to be told so.
+    pub(crate) cordon_due: Notify,
 }
 
 /// What is known of a node now.
@@ -53,7 +60,10 @@ pub(crate) struct State {
     pub(crate) phase: NodePhase,
     /// Why it is not ready.
     pub(crate) reason: Option<String>,
+    /// Whether it is closed to new instances.
     pub(crate) cordoned: bool,
+    /// Somebody said so to this control plane: its word counts, and not the agent's.
+    pub(crate) cordon_decided: bool,
     /// Since when it is silent, on the clock of the timetable.
     pub(crate) heard: Instant,
     pub(crate) last_seen_at: Option<Timestamp>,
@@ -140,6 +150,7 @@ impl Node {
             phase: NodePhase::Lost,
             reason: Some("it has not attended since this control plane began".to_owned()),
             cordoned: false,
+            cordon_decided: false,
             heard: Instant::now(),
             last_seen_at: None,
             session: None,
@@ -148,7 +159,8 @@ impl Node {
             reserved_groups: HashMap::new(),
             forgotten: false,
         };
-        Self { id, state: Mutex::new(state) }
+        let agent_cordoned = watch::Sender::new(false);
+        Self { id, state: Mutex::new(state), agent_cordoned, cordon_due: Notify::new() }
     }
 
     /// What is known of it. Never to be held over an await, nor while another node's is locked.

@@ -138,6 +138,11 @@ pub(crate) fn node(cluster: &Cluster, id: &NodeId) -> Result<(Arc<Node>, Arc<Lin
     }
 }
 
+/// How long an agent may take for what it knows at once.
+pub(crate) fn patience(phase: NodePhase) -> Duration {
+    if phase == NodePhase::Ready { QUICK } else { QUICK_OF_SUSPECT }
+}
+
 /// Asks an agent what it knows at once.
 ///
 /// # Errors
@@ -149,8 +154,7 @@ pub(crate) async fn quickly<M, T>(
     call: fn(AgentChannel, Request<M>) -> Call<T>,
     message: M,
 ) -> Result<T, Status> {
-    let suspect = node.lock().phase != NodePhase::Ready;
-    let limit = if suspect { QUICK_OF_SUSPECT } else { QUICK };
+    let limit = patience(node.lock().phase);
     within(cluster, node, link, limit, call, message).await
 }
 

@@ -234,7 +234,7 @@ impl control_plane_server::ControlPlane for Service {
 
     async fn cordon_node(&self, request: Request<v1::CordonNodeRequest>) -> Answer<v1::CordonNodeResponse> {
         let by = who(&request);
-        self.cordon(request.into_inner(), &by).map(Response::new)
+        self.cordon(request.into_inner(), &by).await.map(Response::new)
     }
 
     type DrainNodeStream = Answers<v1::DrainNodeResponse>;

@@ -1,6 +1,6 @@
 //! What a node says of itself, and what becomes of its providers.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::sync::watch;
 use wasmatrix_model::{
@@ -43,6 +43,19 @@ impl Agent {
         self.failure(ErrorCode::CapabilityNotFound, message)
     }
 
+    /// Remembers whether the node takes new instances, for a control plane that begins anew. It is the control plane that
+    /// places none here: an agent refuses nothing for it.
+    pub fn cordon(&self, cordoned: bool) -> NodeStatus {
+        if self.0.cordoned.swap(cordoned, SeqCst) != cordoned {
+            self.0.said.send_modify(|said| *said += 1);
+        }
+        self.describe()
+    }
+
+    fn is_cordoned(&self) -> bool {
+        self.0.cordoned.load(SeqCst)
+    }
+
     /// Which run of the node's agent this is.
     pub fn run(&self) -> RunId {
         self.0.facts.run()
@@ -67,12 +80,13 @@ impl Agent {
             executors: self.executors(),
             providers: node.provision.statuses(),
             capacity: self.capacity(),
+            cordoned: self.is_cordoned(),
         }
     }
 
     /// Word of every change of what [`Agent::registration`] says.
     pub fn registration_changes(&self) -> watch::Receiver<u64> {
-        self.0.provision.steps()
+        self.0.said.subscribe()
     }
 
     /// The node as it is now.
@@ -89,7 +103,7 @@ impl Agent {
             capacity: self.capacity(),
             load: self.load(),
             phase: NodePhase::Ready,
-            cordoned: false,
+            cordoned: self.is_cordoned(),
             last_seen_at: None,
             reason: None,
         }

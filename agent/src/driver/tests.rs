@@ -1,10 +1,10 @@
 //! A guest that waits for an answer that never comes, and those who want it to end.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, atomic::AtomicBool};
 
 use async_trait::async_trait;
 use futures::{FutureExt as _, future::join};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use wasmatrix_executor_api::{
     CapabilityCall, CapabilityError, CapabilityReply, Capacity, Instance as Run, KvCall, Meter,
 };
@@ -104,7 +104,13 @@ async fn node() -> Agent {
         started_at: clock.now(),
         clock,
         executors: vec![Arc::new(Asker(Capacity { instances_max: 1, unavailable: None }))],
-        provision: Arc::new(Provision::new(vec![Arc::new(silent)], Arc::clone(&facts))),
+        provision: Arc::new(Provision::new(
+            vec![Arc::new(silent)],
+            Arc::clone(&facts),
+            watch::Sender::default(),
+        )),
+        cordoned: AtomicBool::new(false),
+        said: watch::Sender::default(),
         registry: Registry::new(Room { instances_max: 1, memory_bytes_max: None }),
         artifacts: Artifacts::new(0),
         facts,

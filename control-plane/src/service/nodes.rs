@@ -8,6 +8,7 @@ use wasmatrix_wire::{failure::to_status, v1};
 
 use super::Service;
 use crate::{
+    cordon,
     nodes::{Link, Node},
     route,
 };
@@ -33,13 +34,14 @@ impl Service {
         })
     }
 
-    pub(super) fn cordon(
+    pub(super) async fn cordon(
         &self,
         request: v1::CordonNodeRequest,
         by: &str,
     ) -> Result<v1::CordonNodeResponse, Status> {
         let node = self.known_node(&request.node)?;
-        self.cluster.cordon(&node, request.cordoned, by);
+        cordon::decide(&self.cluster, &node, request.cordoned, by);
+        cordon::told(&node).await;
         Ok(v1::CordonNodeResponse { node: Some(self.status(&node).into()) })
     }
 

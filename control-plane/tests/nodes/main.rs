@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted and is not so ends it")]
 
+mod cordons;
 mod liveness;
 mod recovery;
 mod starts;

@@ -86,19 +86,3 @@ async fn what_a_user_may_not_send_is_refused() {
     let silent = failure(user.start_instance(tokio_stream::pending()).await.unwrap_err());
     assert_eq!(silent.code, ErrorCode::Timeout, "a start that never says what it wants: {silent}");
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_cordoned_node_takes_nothing_until_it_is_opened_again() {
-    let world = World::of(1).await;
-    let cordon = |cordoned| {
-        let mut user = world.user();
-        async move {
-            user.cordon_node(v1::CordonNodeRequest { node: "node-0".to_owned(), cordoned }).await.unwrap();
-        }
-    };
-    cordon(true).await;
-    let refused = world.start(spec("a")).await.unwrap_err();
-    assert!(refused.code == ErrorCode::NodeUnavailable && refused.message.contains("cordoned"), "{refused}");
-    cordon(false).await;
-    world.start(spec("a")).await.unwrap();
-}

@@ -149,6 +149,7 @@ pub(crate) fn registration(id: &str) -> v1::Registration {
         executors: Vec::new(),
         providers: Vec::new(),
         capacity: wasmatrix_model::Capacity::default(),
+        cordoned: false,
     };
     registration.into()
 }

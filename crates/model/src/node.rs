@@ -155,6 +155,8 @@ pub struct Registration {
     pub providers: Vec<ProviderStatus>,
     /// How much it takes.
     pub capacity: Capacity,
+    /// It was told to take no new instances.
+    pub cordoned: bool,
 }
 
 /// A node as it describes itself, and as the control plane sees it.

@@ -95,6 +95,7 @@ impl From<Registration> for v1::Registration {
             executors: registration.executors.into_iter().map(Into::into).collect(),
             providers: registration.providers.into_iter().map(Into::into).collect(),
             capacity: Some(registration.capacity.into()),
+            cordoned: registration.cordoned,
         }
     }
 }
@@ -115,6 +116,7 @@ impl TryFrom<v1::Registration> for Registration {
             executors: field::messages("executors", registration.executors)?,
             providers: field::messages("providers", registration.providers)?,
             capacity: registration.capacity.unwrap_or_default().into(),
+            cordoned: registration.cordoned,
         })
     }
 }

@@ -107,6 +107,7 @@ struct Inner {
     /// Those of instances that may be restarted elsewhere.
     artifacts: HashMap<Digest, Bytes>,
     providers: Vec<ProviderStatus>,
+    cordoned: bool,
 }
 
 #[derive(Debug)]
@@ -160,6 +161,7 @@ impl Machine {
             agenda: Agenda::default(),
             artifacts: HashMap::new(),
             providers: traits.providers.iter().map(running).collect(),
+            cordoned: false,
         };
         Self {
             started_at,
@@ -186,6 +188,10 @@ impl Machine {
 
     /// What it says of itself when it attends; `address` is where it listens.
     pub fn registration(&self, address: &str) -> Registration {
+        let (providers, cordoned) = {
+            let inner = self.lock();
+            (inner.providers.clone(), inner.cordoned)
+        };
         Registration {
             id: self.traits.id.clone(),
             run: self.facts.run(),
@@ -195,8 +201,9 @@ impl Machine {
             started_at: self.started_at,
             labels: self.traits.labels.clone(),
             executors: self.traits.executors.clone(),
-            providers: self.lock().providers.clone(),
+            providers,
             capacity: self.traits.capacity,
+            cordoned,
         }
     }
 
@@ -226,7 +233,7 @@ impl Machine {
             capacity: registration.capacity,
             load: self.load(),
             phase: NodePhase::Ready,
-            cordoned: false,
+            cordoned: registration.cordoned,
             last_seen_at: None,
             reason: None,
         }

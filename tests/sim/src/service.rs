@@ -271,6 +271,12 @@ impl agent_server::Agent for SimAgent {
         self.answer(fenced.map(|()| v1::FenceInstanceResponse {})).await
     }
 
+    async fn cordon_node(&self, request: Request<v1::CordonNodeRequest>) -> Answer<v1::CordonNodeResponse> {
+        self.machine.cordon(request.into_inner().cordoned);
+        let node = Some(self.machine.describe(&self.address).into());
+        self.answer(Ok(v1::CordonNodeResponse { node })).await
+    }
+
     async fn start_provider(
         &self,
         request: Request<v1::StartProviderRequest>,

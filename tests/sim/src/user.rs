@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{task::JoinHandle, time::sleep};
 use tonic::{Status, transport::Channel};
-use wasmatrix_model::{Clock, ErrorCode, Fact, Failure, Grant, InstanceStatus, NodeStatus};
+use wasmatrix_model::{Clock, ErrorCode, Fact, Failure, Grant, InstanceStatus, NodeId, NodeStatus};
 use wasmatrix_wire::{
     StartRequest,
     failure::from_status,
@@ -157,6 +157,16 @@ impl User {
                 .map_err(|invalid| Failure::new(ErrorCode::Internal, invalid.to_string(), self.clock.now()))
         };
         nodes.into_iter().map(read).collect()
+    }
+
+    /// Opens or closes a node to new instances.
+    ///
+    /// # Errors
+    /// As [`User::start`].
+    pub async fn cordon(&mut self, node: &NodeId, cordoned: bool) -> Result<(), Failure> {
+        let request = v1::CordonNodeRequest { node: node.to_string(), cordoned };
+        self.client.cordon_node(request).await.map_err(|status| self.failure(&status))?;
+        Ok(())
     }
 
     /// The client itself, for what has no word here.

@@ -35,6 +35,7 @@ pub(super) fn registration(node: &NodeId, address: &str) -> Registration {
         executors: Vec::new(),
         providers: vec![kv],
         capacity: Capacity::default(),
+        cordoned: false,
     }
 }
 

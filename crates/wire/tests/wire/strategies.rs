@@ -391,13 +391,13 @@ pub(crate) fn registration() -> BoxedStrategy<Registration> {
     (
         (node_id(), any::<u128>(), text(), text(), timestamp()),
         (any::<u32>(), any::<u32>(), labels(), capacity()),
-        (collection::vec(executor_status(), 0..3), collection::vec(provider_status(), 0..3)),
+        (collection::vec(executor_status(), 0..3), collection::vec(provider_status(), 0..3), any::<bool>()),
     )
         .prop_map(
             |(
                 (id, run, address, version, started_at),
                 (major, minor, labels, capacity),
-                (executors, providers),
+                (executors, providers, cordoned),
             )| Registration {
                 id,
                 run: format!("{run:032x}").parse::<RunId>().unwrap(),
@@ -409,18 +409,15 @@ pub(crate) fn registration() -> BoxedStrategy<Registration> {
                 executors,
                 providers,
                 capacity,
+                cordoned,
             },
         )
         .boxed()
 }
 
 pub(crate) fn node_status() -> BoxedStrategy<NodeStatus> {
-    (
-        registration(),
-        load(),
-        (select(&NodePhase::ALL[..]), any::<bool>(), option::of(timestamp()), option::of(some_text())),
-    )
-        .prop_map(|(registration, load, (phase, cordoned, last_seen_at, reason))| NodeStatus {
+    (registration(), load(), (select(&NodePhase::ALL[..]), option::of(timestamp()), option::of(some_text())))
+        .prop_map(|(registration, load, (phase, last_seen_at, reason))| NodeStatus {
             id: registration.id,
             version: registration.version,
             started_at: registration.started_at,
@@ -431,7 +428,7 @@ pub(crate) fn node_status() -> BoxedStrategy<NodeStatus> {
             capacity: registration.capacity,
             load,
             phase,
-            cordoned,
+            cordoned: registration.cordoned,
             last_seen_at,
             reason,
         })

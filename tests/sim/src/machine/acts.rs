@@ -305,6 +305,13 @@ impl Machine {
         }
         Ok(provider.clone())
     }
+
+    /// Remembers whether it takes new instances, and says so when it attends.
+    pub fn cordon(&self, cordoned: bool) {
+        if std::mem::replace(&mut self.lock().cordoned, cordoned) != cordoned {
+            self.described.send_modify(|described| *described += 1);
+        }
+    }
 }
 
 fn with_key<'a>(inner: &'a Inner, key: &str) -> Option<&'a InstanceStatus> {

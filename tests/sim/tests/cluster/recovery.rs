@@ -12,6 +12,7 @@ enum Deed {
     Stop(u8),
     Remove(u8),
     Assign(u8),
+    Cordon(u8, bool),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -20,6 +21,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (0..8_u8).prop_map(Deed::Stop),
         1 => (0..8_u8).prop_map(Deed::Remove),
         1 => (0..8_u8).prop_map(Deed::Assign),
+        1 => (0..4_u8, any::<bool>()).prop_map(|(node, cordoned)| Deed::Cordon(node, cordoned)),
     ]
 }
 
@@ -34,6 +36,10 @@ async fn carry_out(mut user: wasmatrix_sim::User, deed: Deed) {
         Deed::Assign(number) => {
             let grant: Grant = "kv:read".parse().unwrap();
             user.assign(&name(number), &grant).await.map(drop)
+        }
+        // Of a node that there may not be.
+        Deed::Cordon(number, cordoned) => {
+            user.cordon(&format!("node-{number}").parse().unwrap(), cordoned).await
         }
     };
 }
