@@ -22,6 +22,7 @@ fn a_control_plane_that_was_killed_knows_all_again() {
     cluster.tell(&["start", &guest("probe"), "--name", "says", "--", "out here", "sleep 3600000"]);
     cluster.tell(&["grant", "web-1", "kv:read:settings/*"]);
     cluster.tell(&["stop", "web-3"]);
+    cluster.tell(&["node", "cordon", "b"]);
     let before = cluster.json(&["ps"]);
     let mut events = cluster.follow(&["events", "--watch", "-o", "json"]);
     events.stdout.until("the stop", |line| line.contains("instance-stopped") && line.contains("web-3"));
@@ -34,6 +35,10 @@ fn a_control_plane_that_was_killed_knows_all_again() {
     cluster.begin_control_plane_again();
     events.stderr.until("that it is back", |line| line.contains("is back after"));
     assert_eq!(essence(&cluster.json(&["ps"])), essence(&before));
+    let nodes = cluster.json(&["node", "list"]);
+    let cordoned = nodes["items"].as_array().expect("it is a list").iter();
+    let cordoned: Vec<_> = cordoned.filter(|node| node["cordoned"] == true).map(|node| &node["id"]).collect();
+    assert_eq!(cordoned, ["b"]);
     let _ = start.terminate(); // what became of it is asked of the server
     cluster.tell(&["start", &sleeper, "--name", "new"]);
     events.stdout.until("the new one", |line| line.contains("instance-started") && line.contains("\"new\""));
