@@ -107,11 +107,12 @@ impl Instance {
             revision: 0,
         };
         let StartRequest { spec, idempotency_key, assignment } = origin.request;
+        let assignment = assignment.unwrap_or_default();
         let instance = Self {
             id: InstanceId::generate(),
-            grants: RwLock::new(spec.grants.clone()),
+            grants: RwLock::new(assignment.grants.clone().unwrap_or_else(|| spec.grants.clone())),
             spec,
-            assignment: assignment.unwrap_or_default(),
+            assignment,
             idempotency_key,
             log: origin.log,
             created_at: origin.created_at,

@@ -174,6 +174,10 @@ pub(crate) async fn successor(
         assignment: Some(Assignment {
             generation: status.generation.saturating_add(1),
             predecessor: Some(status.id),
+            // What was revoked stays so, and what was granted too, up to the last that is known.
+            grants: Some(
+                cluster.mirror.get(status.id).map_or_else(|| status.grants.clone(), |now| now.grants),
+            ),
         }),
     };
     let artifact = cluster.artifacts.find(cluster, status.spec.digest, &status.node).await;

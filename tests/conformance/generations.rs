@@ -81,7 +81,7 @@ async fn a_stale_copy_is_ended_and_forgotten_at_once() {
         let node = Node::new().await;
         let case = Case::of(*executor, "sleeper").name("stale");
         let predecessor = InstanceId::generate();
-        let assignment = Assignment { generation: 2, predecessor: Some(predecessor) };
+        let assignment = Assignment { generation: 2, predecessor: Some(predecessor), grants: None };
         let request = StartRequest { assignment: Some(assignment), ..node.spec(&case).into() };
         let status = node.agent.start(request, Some(case.artifact.clone())).await.unwrap();
         assert_eq!((status.generation, status.predecessor), (2, Some(predecessor)));

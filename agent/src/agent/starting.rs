@@ -222,7 +222,7 @@ impl Agent {
             generation: instance.assignment.generation,
             predecessor: instance.assignment.predecessor,
         });
-        for grant in &instance.spec.grants {
+        for grant in &instance.grants() {
             facts.record(FactKind::GrantAssigned { instance: instance.subject(), grant: grant.clone() });
         }
     }

@@ -80,7 +80,7 @@ async fn what_a_user_may_not_send_is_refused() {
     let world = World::of(1).await;
     let mut user = world.user();
     let mut assigned: v1::StartInstanceRequest = StartPart::Spec(Box::new(spec("a").into())).into();
-    assigned.assignment = Some(v1::Assignment { generation: 7, predecessor: String::new() });
+    assigned.assignment = Some(v1::Assignment { generation: 7, ..Default::default() });
     let refused = failure(user.start_instance(tokio_stream::iter([assigned])).await.unwrap_err());
     assert_eq!((refused.code, refused.details["field"].as_str()), (ErrorCode::InvalidRequest, "assignment"));
     let silent = failure(user.start_instance(tokio_stream::pending()).await.unwrap_err());

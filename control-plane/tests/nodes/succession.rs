@@ -37,6 +37,29 @@ async fn what_may_move_has_one_successor_and_the_copy_that_returns_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_successor_holds_what_was_held_and_not_what_was_asked_for_at_the_start() {
+    let world = World::of(3).await;
+    let mut spec = movable("a");
+    let [read, write, delete] = ["kv:read", "kv:write", "kv:delete"].map(|text| text.parse().unwrap());
+    spec.grants = [read, write].into_iter().collect();
+    let first = world.start(spec.clone()).await.unwrap();
+    let (instance, grants) = ("a".to_owned(), vec!["kv:write".to_owned()]);
+    world.user().revoke_capability(v1::RevokeCapabilityRequest { instance, grants }).await.unwrap();
+    let (instance, grants) = ("a".to_owned(), vec![delete.to_string()]);
+    world.user().assign_capability(v1::AssignCapabilityRequest { instance, grants }).await.unwrap();
+    world.cut_off(at(&first));
+    world.until(|fact| matches!(fact.kind, FactKind::InstanceSucceeded { .. })).await;
+    let second = world.get("a").await.unwrap();
+    assert_eq!((second.generation, &second.spec), (2, &spec));
+    assert_eq!(second.grants, ["kv:read".parse().unwrap(), delete].into_iter().collect());
+    let held = world.facts().await.into_iter().filter_map(|fact| match fact {
+        FactKind::GrantAssigned { instance, grant } if instance.id == second.id => Some(grant),
+        _ => None,
+    });
+    assert_eq!(held.collect::<wasmatrix_model::Grants>(), second.grants, "the facts tell it too");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_is_ended_though_its_successor_was_removed_and_the_control_plane_killed() {
     let mut world = World::of(2).await;
     let first = world.start(movable("a")).await.unwrap();

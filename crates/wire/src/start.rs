@@ -3,10 +3,11 @@
 use std::iter;
 
 use prost::bytes::Bytes;
-use wasmatrix_model::{InstanceId, InstanceSpec, failure::Invalid};
+use wasmatrix_model::{Grants, InstanceId, InstanceSpec, failure::Invalid};
 
 use crate::{
     CHUNK_BYTES_MAX, field,
+    grant::{grants_from_v1, grants_to_v1},
     v1::{self, start_instance_request::Part},
 };
 
@@ -26,17 +27,19 @@ pub struct StartRequest {
 }
 
 /// What the control plane decides about a start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     /// Among instances of one name, the higher is the later; the first is 1.
     pub generation: u64,
     /// The instance that it replaces.
     pub predecessor: Option<InstanceId>,
+    /// What it holds at its begin: what its predecessor held, as assigned and revoked since. `None`: what its spec says.
+    pub grants: Option<Grants>,
 }
 
 impl Default for Assignment {
     fn default() -> Self {
-        Self { generation: 1, predecessor: None }
+        Self { generation: 1, predecessor: None, grants: None }
     }
 }
 
@@ -104,6 +107,7 @@ impl From<Assignment> for v1::Assignment {
         Self {
             generation: assignment.generation,
             predecessor: assignment.predecessor.map(|id| id.to_string()).unwrap_or_default(),
+            grants: assignment.grants.map(|grants| v1::HeldGrants { grants: grants_to_v1(&grants) }),
         }
     }
 }
@@ -115,6 +119,7 @@ impl TryFrom<v1::Assignment> for Assignment {
         Ok(Self {
             generation: assignment.generation.max(1),
             predecessor: field::optional_text("predecessor", &assignment.predecessor)?,
+            grants: assignment.grants.map(|held| grants_from_v1(&held.grants)).transpose()?,
         })
     }
 }

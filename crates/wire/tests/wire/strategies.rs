@@ -144,8 +144,8 @@ pub(crate) fn placement() -> BoxedStrategy<Placement> {
 }
 
 fn assignment() -> impl Strategy<Value = Assignment> {
-    (1..=u64::MAX, option::of(instance_id()))
-        .prop_map(|(generation, predecessor)| Assignment { generation, predecessor })
+    (1..=u64::MAX, option::of(instance_id()), option::of(grants()))
+        .prop_map(|(generation, predecessor, grants)| Assignment { generation, predecessor, grants })
 }
 
 pub(crate) fn start_part() -> BoxedStrategy<StartPart> {

@@ -57,7 +57,7 @@ impl Machine {
             id: InstanceId::generate(),
             node: self.traits.id.clone(),
             phase: Phase::Pending,
-            grants: spec.grants.clone(),
+            grants: assignment.grants.unwrap_or_else(|| spec.grants.clone()),
             created_at: self.now(),
             started_at: None,
             last_exit: None,

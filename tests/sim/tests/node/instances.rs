@@ -120,7 +120,7 @@ async fn a_fenced_copy_ends_at_once_and_is_forgotten() {
     let request = StartRequest {
         spec: InstanceSpec { placement, ..spec("a") },
         idempotency_key: None,
-        assignment: Some(Assignment { generation: 2, predecessor: Some(predecessor) }),
+        assignment: Some(Assignment { generation: 2, predecessor: Some(predecessor), grants: None }),
     };
     let status = front.start(request).await.unwrap();
     assert_eq!((status.generation, status.predecessor), (2, Some(predecessor)));
