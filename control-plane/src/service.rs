@@ -8,7 +8,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 use wasmatrix_identity::Peer;
-use wasmatrix_model::{Capability, Failure, Grant, NodeId};
+use wasmatrix_model::{Capability, ErrorCode, Failure, Grant, NodeId};
 use wasmatrix_wire::{
     GRACE_DEFAULT, GRACE_MAX, MESSAGE_BYTES_MAX, failure::to_status, v1, v1::control_plane_server,
 };
@@ -63,9 +63,20 @@ impl Service {
         Ok(grace + BEYOND_GRACE)
     }
 
-    /// The instance that a request names, to be changed.
+    /// The instance that a request names, to be changed. While its successor is being started, whoever changed it would
+    /// change the copy that is about to be ended, though its node is back.
     async fn find(&self, instance: &str) -> Result<Found, Status> {
         let found = route::find(&self.cluster, instance).await.map_err(|failure| to_status(&failure))?;
+        if self.cluster.successions.is_under_way(found.status.id) {
+            let name = &found.status.spec.name;
+            let message = format!(
+                "a successor of `{name}` is being started, because node {} was lost or is drained: ask again when it \
+                 has begun",
+                found.status.node
+            );
+            let failure = self.cluster.failure(ErrorCode::NodeUnavailable, message);
+            return Err(to_status(&failure.with("instance", name.as_str())));
+        }
         found.link.touch();
         Ok(found)
     }
@@ -103,7 +114,7 @@ impl Service {
 fn is_about_instance(status: &Status) -> bool {
     use wasmatrix_model::Clock as _;
     let failure = wasmatrix_wire::failure::from_status(status, wasmatrix_model::SystemClock.now());
-    failure.code == wasmatrix_model::ErrorCode::InstanceNotFound
+    failure.code == ErrorCode::InstanceNotFound
 }
 
 /// Who asks, for a fact.

@@ -83,6 +83,11 @@ impl Successions {
         self.lock().under_way.insert(id)
     }
 
+    /// Whether a successor of that instance is being started.
+    pub(crate) fn is_under_way(&self, id: InstanceId) -> bool {
+        self.lock().under_way.contains(&id)
+    }
+
     /// The succession of that instance is done, one way or the other.
     pub(crate) fn done(&self, id: InstanceId) {
         self.lock().under_way.remove(&id);

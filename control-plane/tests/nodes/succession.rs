@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wasmatrix_model::{FactKind, InstanceStatus, NodePhase, Phase};
+use wasmatrix_model::{ErrorCode, FactKind, InstanceStatus, NodePhase, Phase};
 use wasmatrix_wire::v1;
 
 use crate::World;
@@ -57,6 +57,28 @@ async fn a_successor_holds_what_was_held_and_not_what_was_asked_for_at_the_start
         _ => None,
     });
     assert_eq!(held.collect::<wasmatrix_model::Grants>(), second.grants, "the facts tell it too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_successor_is_being_started_nobody_changes_the_copy_that_will_be_ended() {
+    let world = World::of(2).await;
+    let mut spec = movable("a");
+    spec.config = [("sim-start".to_owned(), "10s".to_owned())].into();
+    let first = world.start(spec).await.unwrap();
+    let home = at(&first);
+    world.cut_off(home);
+    world.until_node(home, |node| node.phase == NodePhase::Lost).await;
+    world.heal(home);
+    world.until_node(home, |node| node.phase == NodePhase::Ready && node.reason.is_none()).await;
+    // By its name it may be the successor already, which is listed while it starts.
+    let refused = world.stop(&first.id.to_string()).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NodeUnavailable, "{refused}");
+    assert!(refused.message.contains("successor"), "{refused}");
+    world.until(|fact| matches!(fact.kind, FactKind::InstanceSucceeded { .. })).await;
+    assert_eq!(world.stop("a").await.unwrap().generation, 2);
+    assert!(!world.list().await.iter().any(|status| status.id != first.id && status.phase.is_live()));
+    world.until(|fact| matches!(fact.kind, FactKind::InstanceFenced { .. })).await;
+    assert!(world.list().await.iter().all(|status| !status.phase.is_live()));
 }
 
 #[tokio::test(start_paused = true)]
