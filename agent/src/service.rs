@@ -238,7 +238,11 @@ impl agent_server::Agent for AgentService {
         let deadline = Deadline::of(request.metadata());
         let request = request.into_inner();
         let id: InstanceId = self.parse("instance", &request.instance)?;
-        deadline.bound(&self.agent, self.agent.fence(id, request.generation)).await?;
+        let twin = match request.twin.as_str() {
+            "" => None,
+            twin => Some(self.parse("twin", twin)?),
+        };
+        deadline.bound(&self.agent, self.agent.fence(id, request.generation, twin)).await?;
         Ok(Response::new(v1::FenceInstanceResponse {}))
     }
 

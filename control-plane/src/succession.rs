@@ -247,14 +247,16 @@ fn stale(status: &InstanceStatus, later: u64) -> Stale {
         name: status.spec.name.clone(),
         generation: status.generation,
         later,
+        twin: None,
     }
 }
 
 /// Ends a copy at once, because a later generation exists elsewhere. If its node can't be reached now, that is done when
 /// the node tells of it again.
 pub(crate) fn fence(cluster: &Arc<Cluster>, stale: &Stale) {
-    let Stale { node, id, name, later, .. } = stale;
+    let Stale { node, id, name, later, twin, .. } = stale;
     let (id, later) = (*id, *later);
+    let twin = twin.map(|id| id.to_string()).unwrap_or_default();
     let Some(link) = cluster.nodes.get(node).and_then(|node| node.link()) else { return };
     {
         let mut inner = cluster.successions.lock();
@@ -267,7 +269,8 @@ pub(crate) fn fence(cluster: &Arc<Cluster>, stale: &Stale) {
     let (held, node) = (Arc::clone(cluster), node.clone());
     cluster.spawn(async move {
         for _ in 0..FENCE_TRIES {
-            let message = v1::FenceInstanceRequest { instance: id.to_string(), generation: later };
+            let twin = twin.clone();
+            let message = v1::FenceInstanceRequest { instance: id.to_string(), generation: later, twin };
             let mut request = Request::new(message);
             request.set_timeout(FENCE_MAX);
             let mut agent = link.agent.clone();

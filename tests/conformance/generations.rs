@@ -89,13 +89,13 @@ async fn a_stale_copy_is_ended_and_forgotten_at_once() {
         assert_eq!(node.facts().await.iter().filter(|fact| is_birth(&fact.kind)).count(), 1);
 
         for generation in [0, 1, 2] {
-            let refusal = node.agent.fence(status.id, generation).await.unwrap_err();
+            let refusal = node.agent.fence(status.id, generation, None).await.unwrap_err();
             assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{refusal}");
         }
         assert_eq!(node.agent.get("stale").unwrap().phase, Phase::Running);
-        node.agent.fence(status.id, 3).await.unwrap();
+        node.agent.fence(status.id, 3, None).await.unwrap();
         assert_eq!(node.agent.list(None, 10), []);
-        assert_eq!(node.agent.fence(status.id, 3).await, Ok(()), "it was done before");
+        assert_eq!(node.agent.fence(status.id, 3, None).await, Ok(()), "it was done before");
         let facts = node.facts().await;
         let fenced = facts.iter().filter(|fact| matches!(&fact.kind, FactKind::InstanceFenced { generation: 3, instance } if instance.id == status.id));
         assert_eq!(fenced.count(), 1, "{executor}");
@@ -119,7 +119,7 @@ async fn what_waits_for_its_restart_or_has_ended_is_fenced_too() {
     )
     .await;
     for id in [waits.id, ended.id] {
-        node.agent.fence(id, 2).await.unwrap();
+        node.agent.fence(id, 2, None).await.unwrap();
     }
     assert_eq!(node.agent.list(None, 10), []);
 }

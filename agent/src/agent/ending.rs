@@ -50,15 +50,22 @@ impl Agent {
         Ok(())
     }
 
-    /// Ends an instance at once and forgets it, because generation `generation` of it exists on another node. One that
-    /// is not here has been fenced before, or never was. It goes on if the future is dropped.
+    /// Ends an instance at once and forgets it, because generation `generation` of it exists on another node; if that is
+    /// its own, because its request was carried out twice, and `twin` came of it later. One that is not here has been
+    /// fenced before, or never was. It goes on if the future is dropped.
     ///
     /// # Errors
     /// `generation` is not later than the instance's own: then it is the other one that is to be fenced.
-    pub async fn fence(&self, id: InstanceId, generation: u64) -> Result<(), Failure> {
+    pub async fn fence(
+        &self,
+        id: InstanceId,
+        generation: u64,
+        twin: Option<InstanceId>,
+    ) -> Result<(), Failure> {
         let Some(instance) = self.0.registry.by_id(id) else { return Ok(()) };
         let own = instance.assignment.generation;
-        if generation <= own {
+        let has_twin = generation == own && twin.is_some_and(|twin| twin > id);
+        if generation <= own && !has_twin {
             let problem = format!(
                 "instance `{}` ({id}) is of generation {own} itself: only a later one fences it",
                 instance.spec.name

@@ -148,7 +148,7 @@ async fn a_fence_waits_for_nobody_and_is_done_though_nobody_waits_for_it() {
     let stop = agent.stop("asker", HOUR);
     tokio::pin!(stop);
     assert!(stop.as_mut().now_or_never().is_none());
-    assert!(agent.fence(id, 2).now_or_never().is_none(), "given up as soon as it has begun");
+    assert!(agent.fence(id, 2, None).now_or_never().is_none(), "given up as soon as it has begun");
     assert!(stop.await.is_ok());
     let mut changes = Box::pin(agent.watch(""));
     while let Some(changed) = futures::StreamExt::next(&mut changes).await {

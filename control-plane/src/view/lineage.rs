@@ -5,6 +5,10 @@
 //! control plane's restart; such a one is known by its name, its spec and an earlier generation, if it is of those that
 //! may be restarted elsewhere. An instance of the generation just before another, which that other does not name, is
 //! none of its ancestors, and is left alone.
+//!
+//! Stale is also the earlier of two that came of one request: its answer was lost, the control plane was killed, and
+//! whoever asked again with the same key was given another one on a node that could be heard. Both may not run, and he
+//! knows of the later one.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -26,8 +30,10 @@ pub struct Stale {
     pub name: InstanceName,
     /// Its own generation.
     pub generation: u64,
-    /// The later one.
+    /// The later one; its own, if that has a twin.
     pub later: u64,
+    /// The later instance that came of the same request.
+    pub twin: Option<InstanceId>,
 }
 
 /// Instances that were succeeded, with the generation of the one that came after. Kept until the node that had an
@@ -103,12 +109,25 @@ impl View {
         let later = self.later_generation(record)?;
         let node = self.nodes.get(record.node)?.id.clone();
         let name = record.name.clone();
-        Some(Stale { node, id: record.id, name, generation: record.generation, later })
+        let twin = self.twin(record).filter(|_| later == record.generation).map(|twin| twin.id);
+        Some(Stale { node, id: record.id, name, generation: record.generation, later, twin })
     }
 
-    /// The latest generation that came after this record's instance.
+    /// The later instance that came of the same request as this one: ids sort by the time at which they were made.
+    fn twin(&self, record: &Record) -> Option<&Record> {
+        let key = record.idempotency_key()?;
+        let twins = self.records_named(&record.name).filter(|other| {
+            other.idempotency_key() == Some(key)
+                && (other.spec, other.generation) == (record.spec, record.generation)
+                && other.id > record.id
+        });
+        twins.max_by_key(|other| other.id)
+    }
+
+    /// The latest generation that came after this record's instance, or its own, if a later one came of its request.
     pub(super) fn later_generation(&self, record: &Record) -> Option<u64> {
         let told = self.lineage.succeeded.get(&record.id).copied();
+        let told = told.max(self.twin(record).map(|twin| twin.generation));
         let movable =
             self.specs.get(record.spec).is_some_and(|spec| spec.on_node_loss == OnNodeLoss::RestartElsewhere);
         if !movable {

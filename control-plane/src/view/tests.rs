@@ -210,8 +210,14 @@ fn a_copy_is_stale_once_it_was_succeeded() {
     let first = status(&one, 1, 1, movable("web"));
     let second =
         InstanceStatus { generation: 2, predecessor: Some(first.id), ..status(&other, 2, 1, movable("web")) };
-    let stale =
-        Stale { node: one.clone(), id: first.id, name: first.spec.name.clone(), generation: 1, later: 2 };
+    let stale = Stale {
+        node: one.clone(),
+        id: first.id,
+        name: first.spec.name.clone(),
+        generation: 1,
+        later: 2,
+        twin: None,
+    };
     tell(&mut view, &one, std::slice::from_ref(&first));
     let (run, _) = tell(&mut view, &other, std::slice::from_ref(&second));
     assert_eq!(view.stale(&one), std::slice::from_ref(&stale));
@@ -232,6 +238,35 @@ fn a_copy_is_stale_once_it_was_succeeded() {
     tell(&mut view, &one, std::slice::from_ref(&third));
     view.succeeded(third.id, 2);
     assert_eq!(view.stale(&one).len(), 1);
+}
+
+#[test]
+fn of_two_that_came_of_one_request_the_earlier_is_stale() {
+    let keyed = |node: &NodeId, number, key: &str| InstanceStatus {
+        idempotency_key: Some(key.to_owned()),
+        ..status(node, number, 1, named("web"))
+    };
+    let (one, other) = (node_id(0), node_id(1));
+    for order in [[0, 1], [1, 0]] {
+        let mut view = View::default();
+        for index in order {
+            let (node, number) = [(&one, 1), (&other, 2)][index];
+            tell(&mut view, node, &[keyed(node, number, "k")]);
+        }
+        let stale = view.stale(&one);
+        assert_eq!(stale.len(), 1, "{order:?}");
+        assert_eq!((stale[0].later, stale[0].twin), (1, Some(instance_id(2))));
+        assert_eq!(view.stale(&other), [], "the later one stays, whoever tells first");
+        assert_eq!(view.overtaken_by(instance_id(2)), stale);
+        assert_eq!(view.succeeded_by(instance_id(1)), Some(1), "nobody need take its place");
+    }
+    let mut view = View::default();
+    tell(&mut view, &one, &[keyed(&one, 1, "k")]);
+    tell(&mut view, &other, &[keyed(&other, 2, "l")]);
+    assert_eq!(view.stale(&one), [], "of another request");
+    let successor = InstanceStatus { generation: 2, ..keyed(&other, 3, "k") };
+    tell(&mut view, &other, &[successor]);
+    assert_eq!(view.stale(&one), [], "nobody said that it came after that one");
 }
 
 #[test]

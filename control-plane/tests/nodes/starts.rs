@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use wasmatrix_model::{ErrorCode, Phase};
+use wasmatrix_model::{ErrorCode, FactKind, NodePhase, Phase};
 use wasmatrix_wire::{StartPart, v1};
 
 use crate::World;
@@ -73,6 +73,34 @@ async fn an_answer_that_the_node_lost_is_found_again() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     };
     assert_eq!(world.list().await.iter().map(|status| status.id).collect::<Vec<_>>(), [again.id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_came_of_one_request_the_one_that_nobody_was_told_of_ends() {
+    let mut world = World::of(2).await;
+    world.nodes[1].crash();
+    world.until_node(1, |node| node.phase != NodePhase::Ready).await;
+    // The node has it; then nobody hears the node, and the control plane that asked it is no more.
+    let request = || keyed(spec("a"), "key-1");
+    let unanswered = world.start(request()).await.unwrap();
+    assert_eq!(unanswered.node.as_str(), "node-0");
+    world.cut_off(0);
+    world.kill().await;
+    world.nodes[1].boot().await.unwrap();
+    world.begin().await;
+    let told = loop {
+        match world.start(request()).await {
+            Ok(status) => break status,
+            Err(failure) => assert_eq!(failure.code, ErrorCode::NodeUnavailable, "{failure}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    assert_eq!(told.node.as_str(), "node-1");
+    world.heal(0);
+    let fenced = world.until(|fact| matches!(fact.kind, FactKind::InstanceFenced { .. })).await;
+    assert_eq!(fenced.kind.subject().unwrap().id, unanswered.id);
+    assert_eq!(world.list().await.iter().map(|status| status.id).collect::<Vec<_>>(), [told.id]);
+    assert_eq!(world.get("a").await.unwrap().phase, Phase::Running);
 }
 
 #[tokio::test(start_paused = true)]

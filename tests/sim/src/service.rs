@@ -267,7 +267,11 @@ impl agent_server::Agent for SimAgent {
     ) -> Answer<v1::FenceInstanceResponse> {
         let request = request.into_inner();
         let id: InstanceId = self.parse("instance", &request.instance)?;
-        let fenced = self.machine.fence(id, request.generation);
+        let twin = match request.twin.as_str() {
+            "" => None,
+            twin => Some(self.parse("twin", twin)?),
+        };
+        let fenced = self.machine.fence(id, request.generation, twin);
         self.answer(fenced.map(|()| v1::FenceInstanceResponse {})).await
     }
 

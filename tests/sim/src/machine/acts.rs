@@ -199,15 +199,16 @@ impl Machine {
         Ok(())
     }
 
-    /// Ends an instance at once and forgets it, because a later generation exists elsewhere. One that is not listed
-    /// needs no fencing.
+    /// Ends an instance at once and forgets it, because a later generation exists elsewhere, or a twin of its own. One
+    /// that is not listed needs no fencing.
     ///
     /// # Errors
-    /// The generation is not a later one.
-    pub fn fence(&self, id: InstanceId, generation: u64) -> Result<(), Failure> {
+    /// The generation is not a later one, or the twin not.
+    pub fn fence(&self, id: InstanceId, generation: u64, twin: Option<InstanceId>) -> Result<(), Failure> {
         let mut inner = self.lock();
         let Some(entry) = inner.instances.get(&id) else { return Ok(()) };
-        if entry.status.generation >= generation {
+        let has_twin = generation == entry.status.generation && twin.is_some_and(|twin| twin > id);
+        if entry.status.generation >= generation && !has_twin {
             let problem =
                 format!("the instance is of generation {}, which is no earlier one", entry.status.generation);
             return Err(self.invalid(&Invalid::new("generation", problem)));

@@ -129,7 +129,11 @@ async fn a_fenced_copy_ends_at_once_and_is_forgotten() {
     let chunks: Vec<_> = chunks.map(|chunk| chunk.unwrap().chunk).collect().await;
     assert_eq!(chunks.concat(), ARTIFACT);
 
-    let fence = |generation| v1::FenceInstanceRequest { instance: status.id.to_string(), generation };
+    let fence = |generation| v1::FenceInstanceRequest {
+        instance: status.id.to_string(),
+        generation,
+        twin: String::new(),
+    };
     assert!(front.client.fence_instance(fence(2)).await.is_err(), "its own generation is no later one");
     front.client.fence_instance(fence(3)).await.unwrap();
     assert_eq!(front.get("a").await.unwrap_err().code, ErrorCode::InstanceNotFound);
