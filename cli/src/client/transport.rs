@@ -96,6 +96,10 @@ pub(crate) fn undialled(addr: &str, error: &(dyn std::error::Error + 'static)) -
             Some(DialError::Unreachable { source, .. }) => {
                 return CliError::Unreachable { addr: addr.to_owned(), reason: source.to_string() };
             }
+            // Its machine takes connections, and it does nothing with them: it may be held up.
+            Some(slow @ DialError::TimedOut { .. }) => {
+                return CliError::Unreachable { addr: addr.to_owned(), reason: slow.to_string() };
+            }
             Some(dial) => {
                 let said = dial.to_string();
                 let listens = "it may be a control plane's --listen, which is http:// and for its own machine; other \
@@ -156,6 +160,16 @@ mod tests {
         for elsewhere in ["10.0.0.1", "0.0.0.0", "localhost.example", "example", "::", ""] {
             assert!(!is_loopback(elsewhere), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn who_is_too_slow_is_out_of_reach_and_who_proves_nothing_is_refused() {
+        let address = || "10.0.0.1:7118".to_owned();
+        let slow = undialled("x", &DialError::TimedOut { address: address() });
+        assert_eq!(slow.exit(), crate::error::Exit::Unavailable, "{slow}");
+        let reason = "its certificate was revoked".to_owned();
+        let other = undialled("x", &DialError::Unproven { address: address(), reason });
+        assert_eq!(other.exit(), crate::error::Exit::Denied, "{other}");
     }
 
     #[tokio::test]

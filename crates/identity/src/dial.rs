@@ -89,6 +89,10 @@ impl Dialer {
         stream.set_nodelay(true).map_err(unreachable)?;
         match TlsConnector::from(config).connect(name, stream).await {
             Ok(stream) => Ok(Dialled(stream)),
+            // A connection that broke proves nothing of who was at its other end: that end may just have died.
+            Err(error) if !is_of_tls(&error) => {
+                Err(unreachable(io::Error::new(error.kind(), explain_io(&error))))
+            }
             Err(error) => {
                 Err(DialError::Unproven { address: address.to_owned(), reason: explain_io(&error) })
             }
@@ -145,7 +149,7 @@ pub enum DialError {
         /// Its last valid second.
         since: Timestamp,
     },
-    /// Nobody answers there.
+    /// Nobody answers there, or the connection broke before it was known who does.
     #[error("{address} can't be reached: {source}")]
     Unreachable {
         /// Where.
@@ -208,8 +212,13 @@ fn host_and_port(uri: &Uri) -> Option<(String, u16)> {
 #[derive(Debug)]
 pub struct Dialled(TlsStream<TcpStream>);
 
+/// Whether TLS objects to something, and not the network.
+fn is_of_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
 fn in_words(error: io::Error) -> io::Error {
-    match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+    match is_of_tls(&error) {
         true => io::Error::new(error.kind(), explain_io(&error)),
         false => error,
     }

@@ -81,6 +81,34 @@ async fn in_plain_text_nobody_is_anybody() {
 }
 
 #[tokio::test]
+async fn who_dies_in_the_middle_of_a_handshake_is_out_of_reach_and_no_impostor() {
+    let cluster = Cluster::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let dying = tokio::spawn(async move {
+        // Once with what was said to it unread, which is a reset, and once with all of it read.
+        drop(listener.accept().await.unwrap());
+        let (mut connection, _) = listener.accept().await.unwrap();
+        tokio::io::AsyncReadExt::read_u8(&mut connection).await.unwrap();
+        let mut rest = [0; 4096];
+        let _ = connection.try_read(&mut rest);
+    });
+    let dialer = cluster.live("a", Order::new(Role::Admin)).dialer(Expected::ControlPlane);
+    for _ in 0..2 {
+        let error = dialer.connect(&endpoint(&url).unwrap()).await.unwrap_err();
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        let dial = std::iter::from_fn(|| {
+            let now = cause?;
+            cause = now.source();
+            Some(now)
+        });
+        let dial = dial.into_iter().find_map(|cause| cause.downcast_ref::<DialError>()).unwrap();
+        assert!(matches!(dial, DialError::Unreachable { .. }), "{dial}");
+    }
+    dying.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_users_certificate_answers_no_connections() {
     let cluster = Cluster::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
