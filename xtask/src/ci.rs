@@ -113,12 +113,12 @@ fn tests() -> Result<Done> {
 }
 
 /// Which tests need the feature `etcd`, in nextest's words, and in those of Rust's own harness: parts of their names.
-const ETCD_TESTS: &str = "test(discovery::) or test(etcd)";
+const ETCD_TESTS: &str = "test(discovery::) or test(etcd) or binary(chaos)";
 const ETCD_TEST_NAMES: &[&str] = &["discovery::", "etcd"];
 
 /// What is built with the feature `etcd` only: linted, documented, and tested with the real etcd.
 fn etcd() -> Result<Done> {
-    tools::ensure_programs(&[("etcd", "etcd-server"), ("protoc", "protobuf-compiler")])?;
+    tools::ensure_programs(&[("etcd", "etcd-server"), ("protoc", "protobuf-compiler"), ("tc", "iproute2")])?;
     // Of the whole workspace, whatever of it is wanted: for a part of it, cargo would build what that part depends on
     // again, with fewer features, and wasmtime among it.
     let with_feature = ["--workspace", "--features", "wasmatrix/etcd", "--locked"];

@@ -5,6 +5,7 @@
 //! | [`examples`] | build the guests |
 //! | [`ci`] | all that must hold before a change is taken |
 //! | [`kvm_amd`] | the micro-VM executor's tests on the KVM that users have |
+//! | [`chaos`] | real processes, killed, frozen and cut off at random |
 //! | [`fuzz`] | what reads hostile bytes, given bytes that reach all of it |
 //! | [`dist`] | what a release is made of |
 //! | [`tidy`] | the checks that are not a compiler's |
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a chore is a dialogue with a terminal")]
 
+pub mod chaos;
 pub mod ci;
 pub mod dist;
 pub mod examples;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{ci, dist, examples, fuzz, kvm_amd, tidy, workspace};
+use xtask::{chaos, ci, dist, examples, fuzz, kvm_amd, tidy, workspace};
 
 /// The project's own chores. All of them run from any folder, and none changes anything outside target folders but
 /// `examples/wasm` and, with --write, `docs/crate-graph.txt`.
@@ -64,6 +64,13 @@ enum Chore {
                             Needs a C++ compiler; not cargo-fuzz, and no nightly Rust. More: docs/testing.md"
     )]
     Fuzz(fuzz::Fuzz),
+    /// Kill, freeze and cut off real processes at random while users work, and see what becomes of it all
+    #[command(after_help = "Examples:\n  cargo xtask chaos                          ten minutes of it\n  \
+                            cargo xtask chaos --seconds 60 --rounds 10\n  \
+                            cargo xtask chaos --seconds 75 --seed 42   the same again\n\n\
+                            Needs root, and Debian's packages iproute2, etcd-server and protobuf-compiler. \
+                            More: docs/testing.md")]
+    Chaos(chaos::Chaos),
     /// Make what a release consists of, in target/dist: the binary, completions, manual pages
     Dist,
 }
@@ -90,6 +97,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
         }
         Chore::KvmAmd(kvm_amd) => kvm_amd.run()?,
         Chore::Fuzz(fuzz) => fuzz.run()?,
+        Chore::Chaos(chaos) => chaos.run()?,
         Chore::Dist => println!("{}", dist::run()?.display()),
     }
     Ok(ExitCode::SUCCESS)

@@ -44,13 +44,20 @@ fn missing<'a>(programs: &[(&str, &'a str)]) -> Vec<&'a str> {
     programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
 }
 
+/// Whether this process may do all that there is to do.
+///
+/// # Errors
+/// `/proc` can't be read.
+pub fn is_root() -> Result<bool> {
+    Ok(fs::metadata("/proc/self").context("can't read /proc/self")?.uid() == 0)
+}
+
 /// Whether what is missing may be installed: in CI, as root, on Debian. Nobody's machine is changed behind their back.
 ///
 /// # Errors
 /// `/proc` can't be read.
 pub fn may_install() -> Result<bool> {
-    let root = fs::metadata("/proc/self").context("can't read /proc/self")?.uid() == 0;
-    Ok(root && env::var_os("CI").is_some_and(|value| value == "true") && find("apt-get").is_some())
+    Ok(is_root()? && env::var_os("CI").is_some_and(|value| value == "true") && find("apt-get").is_some())
 }
 
 /// Makes sure that rustc can compile for these targets, through rustup.

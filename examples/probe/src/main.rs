@@ -14,7 +14,7 @@
 //! | [`host`] | `args` · `env [NAME]` · `config KEY` · `config-all` · `log LEVEL MESSAGE` · `out TEXT` · `err TEXT` · `stdin` · `line` · `clock` · `random N` · `sleep MS` · `exit N` |
 //! | [`outside`] | `file PATH` · `write PATH` · `dir` · `connect ADDRESS` · `listen ADDRESS` · `udp ADDRESS` · `resolve NAME` |
 //! | [`memory`] | `static-set TEXT` · `static-get` · `alloc MIB` · `touch` · `spin` · `trap KIND` |
-//! | here | `repeat N STEP` · `until OUTCOME STEP` (again and again until the outcome begins so) |
+//! | here | `repeat N STEP` · `cycle N STEP; STEP…` (these in turn, N times) · `until OUTCOME STEP` (again and again until the outcome begins so) |
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +53,10 @@ impl Probe {
         match step.name() {
             "repeat" => match step.number::<u64>("how many times") {
                 Ok(times) => (0..times).for_each(|_| self.run(step.rest())),
+                Err(problem) => report(&Err(problem)),
+            },
+            "cycle" => match step.number::<u64>("how many times") {
+                Ok(times) => (0..times).for_each(|_| step.rest().split(';').for_each(|step| self.run(step))),
                 Err(problem) => report(&Err(problem)),
             },
             "until" => match step.word("an outcome") {
