@@ -59,7 +59,11 @@ impl Mirror {
         let id = status.id;
         let mut view = self.lock();
         let change = view.upsert(node, run, Source::Stream, status);
-        let stale = if change == Change::New { view.overtaken_by(id) } else { Vec::new() };
+        // Also of what an answer told first, and the stream tells only now.
+        let stale = match change {
+            Change::New | Change::Updated => view.overtaken_by(id),
+            Change::Outdated | Change::Refused(_) => Vec::new(),
+        };
         drop(view);
         self.announce();
         (change, stale)

@@ -96,13 +96,13 @@ impl View {
         records.filter_map(|record| self.stale_copy(record)).collect()
     }
 
-    /// The stale copies, on any node, of the instance `id`: those that it came after. To be asked when it is new.
+    /// The stale copies, on any node, that there are with the instance `id`: those that it came after, and itself, if it
+    /// is one. To be asked whenever it was told of.
     pub fn overtaken_by(&self, id: InstanceId) -> Vec<Stale> {
         let record = self.by_id.get(&id).and_then(|place| self.records.get(*place));
         let name = record.map(|record| &record.name);
-        let others =
-            name.into_iter().flat_map(|name| self.records_named(name)).filter(|other| other.id != id);
-        others.filter_map(|other| self.stale_copy(other)).collect()
+        let of_that_name = name.into_iter().flat_map(|name| self.records_named(name));
+        of_that_name.filter_map(|record| self.stale_copy(record)).collect()
     }
 
     fn stale_copy(&self, record: &Record) -> Option<Stale> {
