@@ -192,7 +192,14 @@ pub(crate) async fn successor(
         let source = Source::of(&request, artifact.clone());
         match start::attempt(cluster, &place, &source).await {
             Attempt::Taken(instance) => {
-                return InstanceStatus::try_from(*instance).map_err(|invalid| invalid.to_string());
+                let begun = InstanceStatus::try_from(*instance).map_err(|invalid| invalid.to_string())?;
+                if begun.predecessor != Some(status.id) {
+                    return Err(format!(
+                        "node {} answered with another instance: {}",
+                        place.node.id, begun.id
+                    ));
+                }
+                return Ok(begun);
             }
             Attempt::Refused(failure) => return Err(format!("node {}: {}", place.node.id, failure.message)),
             Attempt::NotTaken(failure) if avoid.len() < NODES_TRIED_MAX => {

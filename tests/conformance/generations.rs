@@ -88,8 +88,9 @@ async fn a_stale_copy_is_ended_and_forgotten_at_once() {
         let is_birth = |kind: &FactKind| matches!(kind, FactKind::InstanceCreated { generation: 2, predecessor: Some(other), .. } if *other == predecessor);
         assert_eq!(node.facts().await.iter().filter(|fact| is_birth(&fact.kind)).count(), 1);
 
-        for generation in [0, 1, 2] {
-            let refusal = node.agent.fence(status.id, generation, None).await.unwrap_err();
+        // A twin that is earlier is the one to be ended.
+        for (generation, twin) in [(0, None), (1, None), (2, None), (2, Some(predecessor))] {
+            let refusal = node.agent.fence(status.id, generation, twin).await.unwrap_err();
             assert_eq!(refusal.code, ErrorCode::InvalidRequest, "{refusal}");
         }
         assert_eq!(node.agent.get("stale").unwrap().phase, Phase::Running);
@@ -99,7 +100,39 @@ async fn a_stale_copy_is_ended_and_forgotten_at_once() {
         let facts = node.facts().await;
         let fenced = facts.iter().filter(|fact| matches!(&fact.kind, FactKind::InstanceFenced { generation: 3, instance } if instance.id == status.id));
         assert_eq!(fenced.count(), 1, "{executor}");
-        node.start(&case).await.expect("the name is free");
+        let again = node.start(&case).await.expect("the name is free");
+        node.agent.fence(again.id, 1, Some(InstanceId::generate())).await.unwrap();
+        assert_eq!(node.agent.list(None, 10), [], "of twins the earlier");
+        node.agent.shutdown(Duration::ZERO).await;
+    }
+}
+
+#[tokio::test]
+async fn a_successor_is_not_taken_for_the_stale_copy_that_it_finds() {
+    for executor in executors() {
+        let node = Node::new().await;
+        let mut spec = node.spec(&Case::of(*executor, "sleeper").name("again"));
+        spec.placement.on_node_loss = OnNodeLoss::RestartElsewhere;
+        let artifact = || Some(Case::of(*executor, "sleeper").artifact);
+        let mut listed = node.agent.start(keyed(spec.clone(), "k"), artifact()).await.unwrap();
+        // Once the successor of what is here, and once that of one which ran elsewhere in between.
+        for (generation, predecessor) in [(2, listed.id), (4, InstanceId::generate())] {
+            let assignment = Assignment { generation, predecessor: Some(predecessor), grants: None };
+            let request = StartRequest { assignment: Some(assignment), ..keyed(spec.clone(), "k") };
+            let successor = node.agent.start(request.clone(), artifact()).await.unwrap();
+            assert_eq!((successor.generation, successor.predecessor), (generation, Some(predecessor)));
+            assert_eq!(node.agent.start(request, artifact()).await.unwrap().id, successor.id, "asked again");
+            let all = node.agent.list(None, 10);
+            assert_eq!(
+                all.iter().map(|one| (one.id, one.phase)).collect::<Vec<_>>(),
+                [(successor.id, Phase::Running)]
+            );
+            let fenced = node.facts().await.into_iter().filter(|fact| {
+                matches!(&fact.kind, FactKind::InstanceFenced { instance, .. } if instance.id == listed.id)
+            });
+            assert_eq!(fenced.count(), 1, "{executor}");
+            listed = successor;
+        }
         node.agent.shutdown(Duration::ZERO).await;
     }
 }

@@ -66,15 +66,26 @@ impl Agent {
     ) -> Result<InstanceStatus, Failure> {
         request.spec.validate().map_err(|invalid| self.invalid(&invalid))?;
         let known = request.idempotency_key.as_deref().and_then(|key| self.0.registry.by_key(key));
-        let instance = match known {
+        let instance = match known.filter(|known| !overtakes(&request, known)) {
             Some(known) => self.same(&request.spec, known)?,
             None => {
                 let executor = self.executor(request.spec.executor)?;
                 let brought = self.brought(&request.spec, artifact).await?;
+                self.end_ancestor(&request).await?;
                 self.admit(request, executor, brought, attached).await?
             }
         };
         self.begun(&instance).await
+    }
+
+    /// Ends the copy that is still listed of what is to be started in a later generation: a successor bears the name and
+    /// the key of those before it, and is none of them. Whoever asks for it may not have had the copy ended yet.
+    async fn end_ancestor(&self, request: &StartRequest) -> Result<(), Failure> {
+        let holder = self.0.registry.find(request.spec.name.as_str());
+        match (holder.filter(|holder| overtakes(request, holder)), &request.assignment) {
+            (Some(stale), Some(assignment)) => self.fence(stale.id, assignment.generation, None).await,
+            _ => Ok(()),
+        }
     }
 
     /// The instance that a request with the same key started, if it is what this one asks for too.
@@ -273,4 +284,15 @@ impl Agent {
             format!("an instance `{name}` is listed already: remove it first, or take another name");
         self.invalid(&Invalid::new("name", problem)).with("instance", name.as_str())
     }
+}
+
+/// Whether what is to be started comes after that instance, by the rule that the control plane goes by too: it names it
+/// as its predecessor, or it is more than one generation later of the same thing, if that may be restarted elsewhere.
+fn overtakes(request: &StartRequest, listed: &Instance) -> bool {
+    let Some(assignment) = &request.assignment else { return false };
+    let own = listed.assignment.generation;
+    let is_distant = request.spec.placement.on_node_loss == OnNodeLoss::RestartElsewhere
+        && request.spec == listed.spec
+        && assignment.generation > own.saturating_add(1);
+    assignment.generation > own && (assignment.predecessor == Some(listed.id) || is_distant)
 }

@@ -21,6 +21,16 @@ impl Machine {
         let StartRequest { spec, idempotency_key, assignment } = request;
         spec.validate().map_err(|invalid| self.invalid(&invalid))?;
         let mut inner = self.lock();
+        let stale = inner.by_name.get(&spec.name).and_then(|id| inner.instances.get(id)).filter(|holder| {
+            let (Some(now), status) = (&assignment, &holder.status) else { return false };
+            let is_distant = spec.placement.on_node_loss == OnNodeLoss::RestartElsewhere
+                && status.spec == spec
+                && now.generation > status.generation.saturating_add(1);
+            now.generation > status.generation && (now.predecessor == Some(status.id) || is_distant)
+        });
+        if let (Some(stale), Some(now)) = (stale.map(|stale| stale.status.id), &assignment) {
+            self.end_stale(&mut inner, stale, now.generation);
+        }
         if let Some(known) = idempotency_key.as_deref().and_then(|key| with_key(&inner, key)) {
             if known.spec == spec {
                 return Ok(known.id);
@@ -213,11 +223,15 @@ impl Machine {
                 format!("the instance is of generation {}, which is no earlier one", entry.status.generation);
             return Err(self.invalid(&Invalid::new("generation", problem)));
         }
-        if !entry.is_final() {
-            self.end(&mut inner, id, ExitCause::StopRequested, true);
-        }
-        self.forget(&mut inner, id, |instance| FactKind::InstanceFenced { instance, generation });
+        self.end_stale(&mut inner, id, generation);
         Ok(())
+    }
+
+    fn end_stale(&self, inner: &mut Inner, id: InstanceId, generation: u64) {
+        if inner.instances.get(&id).is_some_and(|entry| !entry.is_final()) {
+            self.end(inner, id, ExitCause::StopRequested, true);
+        }
+        self.forget(inner, id, |instance| FactKind::InstanceFenced { instance, generation });
     }
 
     fn forget(
