@@ -225,7 +225,8 @@ impl Known {
         }
         // Another copy of it may be back, when nobody is left who knew that this one was stopped.
         let Word::Done(at) = life.stop else { return };
-        let is_forgotten = life.stopped.iter().any(|(_, node)| self.is_forgotten(node.as_str(), at));
+        let is_forgotten = life.stopped.iter().any(|(_, node)| self.is_forgotten(node.as_str(), at))
+            || life.stopped.iter().any(|(id, _)| self.had_an_unheard_successor(*id, at));
         if !live.is_empty() && !is_forgotten {
             let live: Vec<_> = live.into_iter().map(essence).collect();
             world
@@ -241,6 +242,25 @@ impl Known {
                 essence(stays)
             ));
         }
+    }
+
+    /// Whether a copy that was stopped then had a successor of which its control plane could not know: it had just begun,
+    /// and had not heard the successor's node.
+    fn had_an_unheard_successor(&self, stopped: InstanceId, at: Timestamp) -> bool {
+        let born = |fact: &&Fact| matches!(&fact.kind, FactKind::InstanceCreated { predecessor: Some(of), .. } if *of == stopped);
+        let before = |fact: &&Fact| fact.at < at;
+        let Some(successor) = self.facts.iter().filter(before).find(born) else { return false };
+        let began = |fact: &&Fact| matches!(fact.kind, FactKind::ControlPlaneStarted { .. });
+        let Some(begun) = self.facts.iter().filter(before).filter(began).map(|fact| fact.at).max() else {
+            return false;
+        };
+        // What it lists takes a moment to come.
+        let heard = self.facts.iter().any(|fact| {
+            matches!(&fact.kind, FactKind::NodeRegistered { node, .. } if *node == successor.node)
+                && fact.at >= begun
+                && fact.at.duration_until(at) > jiff::SignedDuration::from_secs(1)
+        });
+        successor.at < begun && !heard
     }
 
     /// A service that nobody wanted to end goes on, unless its agent died; and then, if it may, elsewhere.

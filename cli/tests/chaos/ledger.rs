@@ -75,6 +75,8 @@ pub(crate) struct Life {
     pub(crate) stopped: Vec<(InstanceId, NodeId)>,
     pub(crate) remove: Word,
     pub(crate) grants: BTreeMap<Grant, Held>,
+    /// Its user was told that it is not there, and asks for it no more.
+    pub(crate) seen_gone: bool,
 }
 
 impl Life {
@@ -120,6 +122,7 @@ impl Ledger {
             stopped: Vec::new(),
             remove: Word::Never,
             grants,
+            seen_gone: false,
         });
         lives.len() - 1
     }

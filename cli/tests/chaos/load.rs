@@ -27,7 +27,9 @@ const SERVICES_MAX: usize = 4;
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 const START_MAX: Duration = Duration::from_secs(12);
 /// How often a start is asked for, while it is not known what came of it.
-const TRIES_MAX: u32 = 5;
+const TRIES_MAX: u32 = 12;
+/// Between two times.
+const PAUSE: Duration = Duration::from_millis(700);
 
 /// What users start.
 #[derive(Clone, Debug)]
@@ -120,11 +122,12 @@ impl Worker {
         }
     }
 
-    /// Its lines of which that is true, and whose start was acknowledged.
+    /// Its lines of which that is true, and whose start was acknowledged, but not those that were said not to be there.
     fn those(&self, is: impl Fn(&crate::ledger::Life) -> bool) -> Vec<usize> {
         let lives = self.world.ledger.lives();
         let lines = self.lines.iter().copied();
-        lines.filter(|line| !lives[*line].acknowledged.is_empty() && is(&lives[*line])).collect()
+        let is_there = |life: &crate::ledger::Life| !life.acknowledged.is_empty() && !life.seen_gone;
+        lines.filter(|line| is_there(&lives[*line]) && is(&lives[*line])).collect()
     }
 
     fn one_of(&mut self, lines: &[usize]) -> Option<usize> {
@@ -180,10 +183,10 @@ impl Worker {
                 }
                 Answer::Refused(failure) => {
                     self.world.ledger.count("starts refused");
-                    self.refused("start", &name, &failure);
+                    self.refused("start", line, &failure);
                     return;
                 }
-                Answer::Silence => tokio::time::sleep(Duration::from_millis(300)).await,
+                Answer::Silence => tokio::time::sleep(PAUSE).await,
             }
         }
         self.world.ledger.count("starts of which nobody said what came of them");
@@ -222,7 +225,7 @@ impl Worker {
                     life.stopped.push((status.id, status.node));
                 });
             }
-            Answer::Refused(failure) => self.refused("stop", &name, &failure),
+            Answer::Refused(failure) => self.refused("stop", line, &failure),
             Answer::Silence => self.world.ledger.count("stops of which nobody said what came of them"),
         }
     }
@@ -236,7 +239,7 @@ impl Worker {
                 self.world.ledger.count("removals acknowledged");
                 self.world.ledger.note(line, |life| life.remove = Word::Done(now()));
             }
-            Answer::Refused(failure) => self.refused("remove", &name, &failure),
+            Answer::Refused(failure) => self.refused("remove", line, &failure),
             Answer::Silence => self.world.ledger.count("removals of which nobody said what came of them"),
         }
     }
@@ -267,7 +270,7 @@ impl Worker {
                 }
             }
             Answer::Refused(failure) => {
-                self.refused("change of grants", &name, &failure);
+                self.refused("change of grants", line, &failure);
                 if let Some(held) = held {
                     self.note_grant(line, &grant, held);
                 }
@@ -285,7 +288,9 @@ impl Worker {
     }
 
     /// A refusal is an answer, if it is of a kind that this load can bring about.
-    fn refused(&self, what: &str, name: &str, failure: &Failure) {
+    fn refused(&self, what: &str, line: usize, failure: &Failure) {
+        let is_gone = failure.code == ErrorCode::InstanceNotFound;
+        self.world.ledger.note(line, |life| life.seen_gone |= is_gone);
         self.world.ledger.count(match failure.code {
             // Its agent died, or it was removed before.
             ErrorCode::InstanceNotFound => "refused: not there",
@@ -295,6 +300,7 @@ impl Worker {
             ErrorCode::InvalidRequest => "refused: its name is taken",
             ErrorCode::CapabilityNotFound => "refused: does not hold that",
             _ => {
+                let name = self.name(line);
                 self.world.findings.add(format!("{what} of {name} was refused: {failure:?}"));
                 "refused"
             }
