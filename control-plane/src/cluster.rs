@@ -8,22 +8,23 @@
 //!                               └──── what happened ──► Record
 //! ```
 //!
-//! Locks: a node's before the mirror's before the record's, none over an await.
+//! What follows from silence is in [`silence`].
+//!
+//! Locks: a node's before the mirror's before the record's, placement's board within any, none over an await.
+
+mod silence;
 
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use futures::StreamExt as _;
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
 use wasmatrix_model::{
@@ -43,7 +44,7 @@ use crate::{
     nodes::{Link, Node, Nodes, Session, State},
     record::Record,
     start::Starts,
-    succession::{self, Successions},
+    succession::Successions,
 };
 
 /// How long the nodes of this process may take to attend, before starts are refused for want of them.
@@ -63,16 +64,12 @@ pub(crate) struct Cluster {
     pub(crate) starts: Starts,
     pub(crate) artifacts: Artifacts,
     pub(crate) successions: Successions,
-    /// One placement at a time, so that each sees what the others reserved.
-    pub(crate) placing: Mutex<()>,
     pub(crate) dial: Arc<dyn Dial>,
     /// Nodes in this process.
     pub(crate) locals: BTreeMap<NodeId, Channel>,
     /// Whether what is not known here may be taken not to exist.
     pub(crate) settled: watch::Sender<bool>,
     pub(crate) sessions: AtomicU64,
-    /// A node is to be watched that was not, or not so closely.
-    pub(crate) sweep_soon: Notify,
     pub(crate) tasks: TaskTracker,
     pub(crate) refusals: Refusals,
     /// What signs certificates, and for whom. `None`: nobody can join by a token.
@@ -152,7 +149,6 @@ impl Cluster {
             state.session = Some(session.clone());
             self.introduce(&node, &mut state, registration);
             self.hear(&node, &mut state, Some(channel));
-            self.sweep_soon.notify_one();
             drop(state);
             return Ok((node, session.number, session.ended));
         }
@@ -233,7 +229,6 @@ impl Cluster {
             if known {
                 let reason = format!("heard again after {:.1} s", silent_for.as_secs_f64());
                 self.phase_changed(node, NodePhase::Ready, reason);
-                self.sweep_soon.notify_one();
             }
         }
         let Some(registration) = state.registration.clone() else { return };
@@ -266,84 +261,6 @@ impl Cluster {
 
     fn phase_changed(&self, node: &Node, phase: NodePhase, reason: String) {
         self.record.record(FactKind::NodePhaseChanged { node: node.id.clone(), phase, reason });
-    }
-
-    /// Judges every node by its silence, again and again.
-    pub(crate) async fn watch_over(self: Arc<Self>) {
-        let mut due = Instant::now();
-        loop {
-            self.excuse(due.elapsed());
-            let wait = self.sweep();
-            due = Instant::now() + wait;
-            tokio::select! {
-                () = tokio::time::sleep_until(due) => {}
-                () = self.sweep_soon.notified() => due = Instant::now(),
-            }
-        }
-    }
-
-    /// Whoever slept too long has heard nobody, and must not blame the nodes: a control plane that was stopped for a
-    /// minute would take all of them for lost.
-    fn excuse(&self, late: Duration) {
-        if late < self.timetable.heartbeat {
-            return;
-        }
-        tracing::warn!(
-            ?late,
-            "the control plane itself was held up; no node's silence is counted for that time"
-        );
-        for node in self.nodes.all() {
-            let mut state = node.lock();
-            state.heard = (state.heard + late).min(Instant::now());
-        }
-    }
-
-    /// Judges every node by its silence, and says how long nothing can change.
-    fn sweep(self: &Arc<Self>) -> Duration {
-        let mut wait = self.timetable.lost_after;
-        for node in self.nodes.all() {
-            let mut state = node.lock();
-            if state.last_seen_at.is_none() || state.forgotten {
-                continue;
-            }
-            let silent_for = state.heard.elapsed();
-            let phase = self.timetable.phase(silent_for);
-            if phase > state.phase {
-                self.silent(&node, &mut state, phase, silent_for);
-            }
-            wait = wait.min(self.timetable.next_change(silent_for).unwrap_or(wait));
-        }
-        wait
-    }
-
-    fn silent(self: &Arc<Self>, node: &Arc<Node>, state: &mut State, phase: NodePhase, silent_for: Duration) {
-        let reason = format!("silent for {:.1} s", silent_for.as_secs_f64());
-        state.phase = phase;
-        state.reason = Some(reason.clone());
-        self.phase_changed(node, phase, reason.clone());
-        if phase == NodePhase::Lost {
-            if let Some(link) = state.link.take() {
-                link.gone.cancel();
-            }
-            if let Some(discovery) = &self.discovery {
-                discovery.withdraw(&node.id);
-            }
-            self.lose(node, &format!("node {} is lost: {reason}", node.id));
-        }
-    }
-
-    /// What was there can't be known any more; what may be restarted elsewhere is.
-    fn lose(self: &Arc<Self>, node: &Arc<Node>, reason: &str) {
-        for status in self.mirror.unknown(&node.id, self.clock.now(), reason) {
-            self.record.record(FactKind::InstanceUnknown {
-                instance: subject(&status),
-                node: node.id.clone(),
-                last_phase: status.unknown.as_ref().map_or(status.phase, |unknown| unknown.last_phase),
-            });
-            if succession::deserves(&status) {
-                succession::begin(self, Arc::new(status), succession::Cause::NodeLost);
-            }
-        }
     }
 
     /// Gives a lost node up, and what is unknown there with it.

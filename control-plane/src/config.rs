@@ -2,11 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Channel;
 use wasmatrix_model::{Clock, FactKind, NodeId, SystemClock, failure::Invalid};
@@ -21,6 +21,7 @@ use crate::{
     liveness::Timetable,
     mirror::Mirror,
     nodes::Nodes,
+    placing::Placing,
     record::{CONTROL_PLANE, Record},
     server,
     start::Starts,
@@ -98,23 +99,22 @@ impl Config {
                 format!("`{own}` is the control plane itself: call the node otherwise"),
             ));
         }
+        let placing = Placing::default();
         let cluster = Arc::new(Cluster {
             record: Record::new(Arc::clone(&self.clock), own.clone(), self.facts_kept),
             own,
             version: self.version.clone(),
             clock: self.clock,
             timetable: self.timetable,
-            nodes: Nodes::new(self.nodes_max),
-            mirror: Mirror::default(),
+            nodes: Nodes::new(self.nodes_max, placing.clone()),
+            mirror: Mirror::new(placing),
             starts: Starts::new(self.starts_max),
             artifacts: Artifacts::new(self.artifact_bytes_max),
             successions: Successions::default(),
-            placing: Mutex::new(()),
             dial: self.dial,
             locals: self.local,
             settled: watch::Sender::new(false),
             sessions: AtomicU64::new(1),
-            sweep_soon: Notify::new(),
             tasks: TaskTracker::new(),
             refusals: Refusals::default(),
             joining: self.joining,

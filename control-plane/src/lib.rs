@@ -32,8 +32,10 @@
 //! | `route` | from a request to the agent that can do it |
 //! | `start` | a start: name, place, artifact |
 //! | [`placement`] | decides which node runs an instance |
+//! | `placing` | the board by which nodes are picked, and the places that starts under way have |
 //! | [`discovery`] | learns of nodes from a list, or from etcd |
 //! | [`view`] | remembers what the nodes told of their instances |
+//! | `slab` | places numbered by 32 bits |
 //! | `artifacts` | bytes of what may be restarted elsewhere |
 //! | `succession` | who takes the place of what was lost, and the end of a copy that comes back |
 //! | `cordon` | closes a node, and has its agent remember it |
@@ -57,10 +59,12 @@ pub mod liveness;
 mod mirror;
 mod nodes;
 pub mod placement;
+mod placing;
 pub mod record;
 mod route;
 pub mod server;
 mod service;
+mod slab;
 mod start;
 mod succession;
 pub mod view;

@@ -39,7 +39,7 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, node: Arc<Node>, link: Arc<Lin
             let before = token.clone();
             let ended = instances::follow(&cluster, &node, &link, &mut token).await;
             link.synced.send_replace(false);
-            link.set_problem(Some(&told(&ended)));
+            node.set_problem(&link, Some(&told(&ended)));
             pauses.wait(token != before).await;
         }
     };

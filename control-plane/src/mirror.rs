@@ -9,15 +9,21 @@ use std::{
 use tokio::sync::watch;
 use wasmatrix_model::{InstanceId, InstanceName, InstanceStatus, Load, NodeId, RunId, Subject, Timestamp};
 
-use crate::view::{Change, Found, Gone, Page, PageToken, Source, Stale, View};
+use crate::{
+    placement::{Request, Unplaceable},
+    placing::{Placing, Reserved},
+    view::{Change, Found, Gone, Page, PageToken, Source, Stale, View},
+};
 
 /// Instances that are remembered after they were lost, with the reason, for those who ask where they are.
 const REASONS_KEPT: usize = 10_000;
 
 /// See the module's head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Mirror {
     view: Mutex<View>,
+    /// Told of every node's load, within the view's lock.
+    placing: Placing,
     reasons: Mutex<Reasons>,
     changes: watch::Sender<()>,
 }
@@ -35,8 +41,17 @@ pub(crate) fn subject(status: &InstanceStatus) -> Subject {
 }
 
 impl Mirror {
+    pub(crate) fn new(placing: Placing) -> Self {
+        Self { view: Mutex::default(), placing, reasons: Mutex::default(), changes: watch::Sender::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells placement what a node lists.
+    fn weigh(&self, view: &View, node: &NodeId) {
+        self.placing.lock().list(node, view.load(node));
     }
 
     /// Word of every change.
@@ -59,6 +74,7 @@ impl Mirror {
         let id = status.id;
         let mut view = self.lock();
         let change = view.upsert(node, run, Source::Stream, status);
+        self.weigh(&view, node);
         // Also of what an answer told first, and the stream tells only now.
         let stale = match change {
             Change::New | Change::Updated => view.overtaken_by(id),
@@ -72,13 +88,19 @@ impl Mirror {
     /// A request was answered: an instance is so, unless something later is known.
     pub(crate) fn answered(&self, run: RunId, status: InstanceStatus) {
         let node = status.node.clone();
-        self.lock().upsert(&node, run, Source::Answer, status);
+        let mut view = self.lock();
+        view.upsert(&node, run, Source::Answer, status);
+        self.weigh(&view, &node);
+        drop(view);
         self.announce();
     }
 
     /// An instance is listed no longer, as the stream of its node tells, or the answer to a request.
     pub(crate) fn removed(&self, node: &NodeId, run: RunId, id: InstanceId) {
-        self.lock().remove(node, run, id);
+        let mut view = self.lock();
+        view.remove(node, run, id);
+        self.weigh(&view, node);
+        drop(view);
         self.announce();
     }
 
@@ -87,6 +109,7 @@ impl Mirror {
         let mut view = self.lock();
         let gone = view.synced(node, run, through);
         let stale = view.stale(node);
+        self.weigh(&view, node);
         drop(view);
         self.announce();
         (gone, stale)
@@ -101,7 +124,10 @@ impl Mirror {
 
     /// As [`View::forget`].
     pub(crate) fn forget(&self, node: &NodeId) -> Vec<InstanceStatus> {
-        let forgotten = self.lock().forget(node);
+        let mut view = self.lock();
+        let forgotten = view.forget(node);
+        self.weigh(&view, node);
+        drop(view);
         self.announce();
         forgotten
     }
@@ -153,15 +179,12 @@ impl Mirror {
         self.lock().load(node)
     }
 
-    /// The load of each of those nodes, and how many of that group it has.
-    pub(crate) fn loads<'a>(
-        &self,
-        nodes: impl Iterator<Item = &'a NodeId>,
-        group: Option<&InstanceName>,
-    ) -> Vec<(Load, u32)> {
+    /// As [`Placing::place`], by what is listed now.
+    pub(crate) fn place(&self, request: &Request<'_>) -> Result<Reserved, Unplaceable> {
+        let Some(group) = &request.spec.placement.group else { return self.placing.place(request, |_| 0) };
         let view = self.lock();
-        let members = group.map(|group| view.members(group));
-        nodes.map(|node| (view.load(node), members.map_or(0, |members| members.on(node)))).collect()
+        let members = view.members(group);
+        self.placing.place(request, |node| members.on(node))
     }
 
     /// Remembers for a while why an instance is listed no longer.

@@ -11,7 +11,8 @@
 //! end with it. A table of values; what follows from a change is done by [`crate::cluster`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -24,13 +25,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use wasmatrix_model::{
-    InstanceName, InstanceSpec, Labels, Load, NodeId, NodePhase, NodeStatus, Registration, RunId, Timestamp,
-};
+use wasmatrix_model::{Load, NodeId, NodePhase, NodeStatus, Registration, RunId, Timestamp};
 use wasmatrix_wire::{MESSAGE_BYTES_MAX, protocol::stamped, v1::agent_client::AgentClient};
 
 use crate::{
-    placement::Candidate,
+    placement::board::Offer,
+    placing::Placing,
     route::{AgentChannel, Stamp},
 };
 
@@ -39,6 +39,7 @@ use crate::{
 pub(crate) struct Nodes {
     table: RwLock<BTreeMap<NodeId, Arc<Node>>>,
     nodes_max: usize,
+    placing: Placing,
 }
 
 /// One node.
@@ -46,10 +47,19 @@ pub(crate) struct Nodes {
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     state: Mutex<State>,
+    placing: Placing,
     /// Whether its agent holds it to be closed to new instances; see [`crate::cordon`].
     pub(crate) agent_cordoned: watch::Sender<bool>,
     /// Its agent may have to be told so.
     pub(crate) cordon_due: Notify,
+}
+
+/// What is known of a node, while nobody else can look. What placement asks about is told to it at the end.
+#[derive(Debug)]
+pub(crate) struct Locked<'a> {
+    node: &'a Node,
+    state: MutexGuard<'a, State>,
+    changed: bool,
 }
 
 /// What is known of a node now.
@@ -69,11 +79,10 @@ pub(crate) struct State {
     pub(crate) last_seen_at: Option<Timestamp>,
     pub(crate) session: Option<Session>,
     pub(crate) link: Option<Arc<Link>>,
-    /// What starts under way will take.
-    reserved: Load,
-    reserved_groups: HashMap<InstanceName, u32>,
     /// It was given up: whoever still holds it holds nothing.
     pub(crate) forgotten: bool,
+    /// What placement was last told.
+    offered: Offer,
 }
 
 /// The stream by which a node attends.
@@ -108,8 +117,8 @@ pub(crate) struct Full {
 }
 
 impl Nodes {
-    pub(crate) fn new(nodes_max: usize) -> Self {
-        Self { table: RwLock::default(), nodes_max }
+    pub(crate) fn new(nodes_max: usize, placing: Placing) -> Self {
+        Self { table: RwLock::default(), nodes_max, placing }
     }
 
     pub(crate) fn get(&self, id: &NodeId) -> Option<Arc<Node>> {
@@ -125,7 +134,12 @@ impl Nodes {
         if table.len() >= self.nodes_max && !table.contains_key(id) {
             return Err(Full { nodes_max: self.nodes_max });
         }
-        let added = table.entry(id.clone()).or_insert_with(|| Arc::new(Node::expected(id.clone())));
+        let added = table.entry(id.clone()).or_insert_with(|| {
+            let node = Node::expected(id.clone(), self.placing.clone());
+            let offer = node.lock().offered.clone();
+            self.placing.lock().offer(id, offer);
+            Arc::new(node)
+        });
         Ok(Arc::clone(added))
     }
 
@@ -134,6 +148,7 @@ impl Nodes {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if table.get(&node.id).is_some_and(|found| Arc::ptr_eq(found, node)) {
             table.remove(&node.id);
+            self.placing.lock().withdraw(&node.id);
         }
     }
 
@@ -144,8 +159,8 @@ impl Nodes {
 }
 
 impl Node {
-    fn expected(id: NodeId) -> Self {
-        let state = State {
+    fn expected(id: NodeId, placing: Placing) -> Self {
+        let mut state = State {
             registration: None,
             phase: NodePhase::Lost,
             reason: Some("it has not attended since this control plane began".to_owned()),
@@ -155,17 +170,18 @@ impl Node {
             last_seen_at: None,
             session: None,
             link: None,
-            reserved: Load::default(),
-            reserved_groups: HashMap::new(),
             forgotten: false,
+            offered: Offer { registration: None, phase: NodePhase::Lost, unreachable: None, cordoned: false },
         };
+        state.offered = state.offer();
         let agent_cordoned = watch::Sender::new(false);
-        Self { id, state: Mutex::new(state), agent_cordoned, cordon_due: Notify::new() }
+        Self { id, state: Mutex::new(state), placing, agent_cordoned, cordon_due: Notify::new() }
     }
 
     /// What is known of it. Never to be held over an await, nor while another node's is locked.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { node: self, state, changed: false }
     }
 
     /// The link to its agent, if it is not lost.
@@ -173,53 +189,11 @@ impl Node {
         self.lock().link.clone()
     }
 
-    /// What placement asks about, as of now.
-    pub(crate) fn glimpse(&self) -> Glimpse {
-        let state = self.lock();
-        let unreachable = match &state.link {
-            Some(link) => link.problem(),
-            None => Some("there is no connection to its agent".into()),
-        };
-        Glimpse {
-            registration: state.registration.clone(),
-            phase: state.phase,
-            unreachable,
-            cordoned: state.cordoned,
-            reserved: state.reserved,
-        }
-    }
-
-    /// How many starts of that group are under way here.
-    pub(crate) fn reserved_members(&self, group: &InstanceName) -> u32 {
-        self.lock().reserved_groups.get(group).copied().unwrap_or(0)
-    }
-
-    /// Counts an instance whose start is under way, until [`Node::release`].
-    pub(crate) fn reserve(&self, spec: &InstanceSpec) {
+    /// Notes why the agent at the end of that link can't be asked; `None`: it can.
+    pub(crate) fn set_problem(&self, link: &Link, problem: Option<&str>) {
         let mut state = self.lock();
-        let bytes = spec.limits.memory_bytes_max;
-        state.reserved.instances += 1;
-        state.reserved.instances_live += 1;
-        state.reserved.memory_bytes_committed = state.reserved.memory_bytes_committed.saturating_add(bytes);
-        if let Some(group) = &spec.placement.group {
-            *state.reserved_groups.entry(group.clone()).or_default() += 1;
-        }
-    }
-
-    pub(crate) fn release(&self, spec: &InstanceSpec) {
-        let mut state = self.lock();
-        let bytes = spec.limits.memory_bytes_max;
-        state.reserved.instances = state.reserved.instances.saturating_sub(1);
-        state.reserved.instances_live = state.reserved.instances_live.saturating_sub(1);
-        state.reserved.memory_bytes_committed = state.reserved.memory_bytes_committed.saturating_sub(bytes);
-        if let Some(group) = &spec.placement.group
-            && let Some(count) = state.reserved_groups.get_mut(group)
-        {
-            *count -= 1;
-            if *count == 0 {
-                state.reserved_groups.remove(group);
-            }
-        }
+        *link.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem.map(Into::into);
+        state.changed = true;
     }
 
     /// The node as users see it. `listed` is what is known to be there.
@@ -245,42 +219,47 @@ impl Node {
     }
 }
 
-/// What placement asks about a node.
-#[derive(Clone, Debug)]
-pub(crate) struct Glimpse {
-    registration: Option<Arc<Registration>>,
-    phase: NodePhase,
-    unreachable: Option<Arc<str>>,
-    cordoned: bool,
-    reserved: Load,
+impl State {
+    /// What placement asks about, as of now.
+    fn offer(&self) -> Offer {
+        let unreachable = match &self.link {
+            Some(link) => link.problem(),
+            None => Some("there is no connection to its agent".into()),
+        };
+        Offer {
+            registration: self.registration.clone(),
+            phase: self.phase,
+            unreachable,
+            cordoned: self.cordoned,
+        }
+    }
 }
 
-impl Glimpse {
-    pub(crate) fn candidate<'a>(
-        &'a self,
-        node: &'a NodeId,
-        no_labels: &'a Labels,
-        listed: Load,
-        group_members: u32,
-    ) -> Candidate<'a> {
-        let said = self.registration.as_deref();
-        Candidate {
-            node,
-            phase: self.phase,
-            unreachable: self.unreachable.as_deref(),
-            cordoned: self.cordoned,
-            labels: said.map_or(no_labels, |said| &said.labels),
-            executors: said.map_or(&[], |said| &said.executors),
-            providers: said.map_or(&[], |said| &said.providers),
-            capacity: said.map(|said| said.capacity).unwrap_or_default(),
-            load: Load {
-                instances: listed.instances.saturating_add(self.reserved.instances),
-                instances_live: listed.instances_live.saturating_add(self.reserved.instances_live),
-                memory_bytes_committed: listed
-                    .memory_bytes_committed
-                    .saturating_add(self.reserved.memory_bytes_committed),
-            },
-            group_members,
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.changed = true;
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    /// Whatever was changed, placement knows of it before anybody else can look.
+    fn drop(&mut self) {
+        if !self.changed || self.state.forgotten {
+            return;
+        }
+        let offer = self.state.offer();
+        if !offer.is_same(&self.state.offered) {
+            self.node.placing.lock().offer(&self.node.id, offer.clone());
+            self.state.offered = offer;
         }
     }
 }
@@ -314,9 +293,5 @@ impl Link {
     /// Why its agent can't be asked at present.
     pub(crate) fn problem(&self) -> Option<Arc<str>> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_problem(&self, problem: Option<&str>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem.map(Into::into);
     }
 }

@@ -8,7 +8,11 @@
 //! 3. then whose id comes first.
 //!
 //! So the same nodes and the same request always give the same answer, and instances that are alike are spread.
+//!
+//! [`place`] looks at every node. The control plane keeps its nodes in the order of 2 and 3 on a `board`, and there the
+//! first that fits is the one, or the first that has none of the group.
 
+pub(crate) mod board;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -76,20 +80,38 @@ pub fn place<'a>(
     Err(Unplaceable::new(request.spec, refused.collect()))
 }
 
+/// Picks the node for `request` from candidates that come with the less loaded first, then by id: the one that [`place`]
+/// would pick of them. Looks no further than it must. `None`: none fits.
+fn place_in_order<'a>(
+    candidates: impl IntoIterator<Item = Candidate<'a>>,
+    request: &Request<'a>,
+) -> Option<NodeId> {
+    let mut best: Option<Candidate<'_>> = None;
+    for candidate in candidates {
+        let is_better = best.is_none_or(|best| candidate.group_members < best.group_members);
+        if is_better && objection(&candidate, request).is_none() {
+            best = Some(candidate);
+            if candidate.group_members == 0 {
+                break;
+            }
+        }
+    }
+    best.map(|best| best.node.clone())
+}
+
+/// Whether there can be a request for which a node will do.
+fn is_open(candidate: &Candidate<'_>) -> bool {
+    closed(candidate).is_none() && room(candidate).is_none()
+}
+
 /// The first reason against a node. `None`: it will do.
 fn objection<'a>(candidate: &Candidate<'a>, request: &Request<'a>) -> Option<Why<'a>> {
     let placement = &request.spec.placement;
     if placement.node.as_ref().is_some_and(|wanted| wanted != candidate.node) {
         return Some(Why::NotAskedFor);
     }
-    match (candidate.phase, candidate.unreachable) {
-        (NodePhase::Lost, _) => return Some(Why::Lost),
-        (NodePhase::Suspect, _) => return Some(Why::Suspect),
-        (NodePhase::Ready, Some(reason)) => return Some(Why::Unreachable(reason)),
-        (NodePhase::Ready, None) => {}
-    }
-    if candidate.cordoned {
-        return Some(Why::Cordoned(candidate.node));
+    if let Some(why) = closed(candidate) {
+        return Some(why);
     }
     if request.avoid.contains(candidate.node) {
         return Some(Why::Avoided);
@@ -98,6 +120,16 @@ fn objection<'a>(candidate: &Candidate<'a>, request: &Request<'a>) -> Option<Why
         return Some(Why::Label { key, wanted, has: candidate.labels.get(key) });
     }
     lacking(candidate, request.spec).or_else(|| full(candidate, request.spec))
+}
+
+/// Why the node takes nothing at present, whatever it is asked for.
+fn closed<'a>(candidate: &Candidate<'a>) -> Option<Why<'a>> {
+    match (candidate.phase, candidate.unreachable) {
+        (NodePhase::Lost, _) => Some(Why::Lost),
+        (NodePhase::Suspect, _) => Some(Why::Suspect),
+        (NodePhase::Ready, Some(reason)) => Some(Why::Unreachable(reason)),
+        (NodePhase::Ready, None) => candidate.cordoned.then_some(Why::Cordoned(candidate.node)),
+    }
 }
 
 /// What the instance needs and the node does not offer.
@@ -131,6 +163,12 @@ fn full<'a>(candidate: &Candidate<'a>, spec: &InstanceSpec) -> Option<Why<'a>> {
         let committed_bytes = load.memory_bytes_committed;
         return Some(Why::Memory { needed_bytes, committed_bytes, max_bytes });
     }
+    room(candidate)
+}
+
+/// Why not one instance more has a place there, however small it is.
+fn room<'a>(candidate: &Candidate<'a>) -> Option<Why<'a>> {
+    let Candidate { capacity, load, .. } = candidate;
     (load.instances >= capacity.instances_max)
         .then_some(Why::Instances { listed: load.instances, max: capacity.instances_max })
 }

@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 use futures::FutureExt as _;
 use tonic::{Status, Streaming};
 use wasmatrix_model::{
-    ErrorCode, ExitCause, Failure, InstanceSpec, InstanceStatus, Labels, NodeId, Phase, failure::Invalid,
+    ErrorCode, ExitCause, Failure, InstanceSpec, InstanceStatus, NodeId, Phase, failure::Invalid,
 };
 use wasmatrix_wire::{
     failure::{from_status, to_status},
@@ -234,22 +234,15 @@ async fn resolve(cluster: &Arc<Cluster>, place: &Place, spec: &InstanceSpec, res
 /// # Errors
 /// No node fits: why each does not.
 pub(crate) fn place(cluster: &Arc<Cluster>, spec: &InstanceSpec, avoid: &[NodeId]) -> Result<Place, Failure> {
-    let nodes = cluster.nodes.all();
-    let no_labels = Labels::default();
-    let _one_at_a_time = cluster.placing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let glimpses: Vec<_> = nodes.iter().map(|node| node.glimpse()).collect();
-    let group = spec.placement.group.as_ref();
-    let loads = cluster.mirror.loads(nodes.iter().map(|node| &node.id), group);
-    let candidates = nodes.iter().zip(&glimpses).zip(&loads).map(|((node, glimpse), (listed, members))| {
-        let reserved = group.map_or(0, |group| node.reserved_members(group));
-        glimpse.candidate(&node.id, &no_labels, *listed, members.saturating_add(reserved))
-    });
-    let request = placement::Request { spec, avoid };
-    let picked = placement::place(candidates, &request)
+    let reserved = cluster
+        .mirror
+        .place(&placement::Request { spec, avoid })
         .map_err(|unplaceable| cluster.failure(unplaceable.code(), unplaceable.to_string()))?;
-    let node = nodes.into_iter().find(|node| node.id == picked);
-    node.and_then(|node| Place::at(node, spec))
-        .ok_or_else(|| cluster.failure(ErrorCode::NodeUnavailable, format!("node {picked} was just lost")))
+    let picked = reserved.node();
+    let lost = || cluster.failure(ErrorCode::NodeUnavailable, format!("node {picked} was just lost"));
+    let node = cluster.nodes.get(picked).ok_or_else(lost)?;
+    let link = node.link().ok_or_else(lost)?;
+    Ok(Place { node, link, _counts: reserved })
 }
 
 /// The answer to a start that was made before: as it began, once it has.

@@ -25,13 +25,12 @@
 //! | [`reading`] | finds, pages, counts |
 //! | [`lineage`] | knows which instances were succeeded, and so which copies are stale |
 //! | [`record`] | an instance in few bytes |
-//! | [`order`], [`slab`] | sorted numbers, and the places that they stand for |
+//! | [`order`] | sorted numbers, which stand for places |
 
 mod lineage;
 mod order;
 mod reading;
 mod record;
-mod slab;
 #[cfg(test)]
 mod tests;
 
@@ -49,7 +48,8 @@ pub use lineage::Stale;
 use order::Order;
 pub use reading::{Found, Members, Page, PageToken};
 use record::{Record, Rounds, Specs};
-use slab::Slab;
+
+use crate::slab::Slab;
 
 /// Most instances that are remembered. More are refused.
 pub const INSTANCES_MAX: usize = 1 << 24;

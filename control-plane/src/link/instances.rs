@@ -81,7 +81,7 @@ fn take(cluster: &Arc<Cluster>, node: &Arc<Node>, link: &Arc<Link>, change: Chan
             for stale in stale {
                 succession::fence(cluster, &stale);
             }
-            link.set_problem(None);
+            node.set_problem(link, None);
             link.synced.send_replace(true);
             cluster.mirror.announce();
         }

@@ -9,17 +9,17 @@ use super::*;
 
 /// A candidate that owns what it says.
 #[derive(Clone, Debug)]
-struct Node {
-    id: NodeId,
-    phase: NodePhase,
-    unreachable: Option<String>,
-    cordoned: bool,
-    labels: Labels,
-    executors: Vec<ExecutorStatus>,
-    providers: Vec<ProviderStatus>,
-    capacity: Capacity,
-    load: Load,
-    group_members: u32,
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) phase: NodePhase,
+    pub(super) unreachable: Option<String>,
+    pub(super) cordoned: bool,
+    pub(super) labels: Labels,
+    pub(super) executors: Vec<ExecutorStatus>,
+    pub(super) providers: Vec<ProviderStatus>,
+    pub(super) capacity: Capacity,
+    pub(super) load: Load,
+    pub(super) group_members: u32,
 }
 
 const MIB: u64 = 1 << 20;
@@ -47,7 +47,7 @@ impl Node {
         }
     }
 
-    fn candidate(&self) -> Candidate<'_> {
+    pub(super) fn candidate(&self) -> Candidate<'_> {
         Candidate {
             node: &self.id,
             phase: self.phase,
@@ -128,7 +128,7 @@ fn providers() -> impl Strategy<Value = Vec<ProviderStatus>> {
     mostly(running, vec![vec![], draining, stopped, replaced])
 }
 
-fn capacity() -> impl Strategy<Value = (Capacity, Load)> {
+pub(super) fn capacity() -> impl Strategy<Value = (Capacity, Load)> {
     let capacity = (
         mostly(100, vec![0, 1, 7]),
         mostly(None, vec![Some(256 * MIB), Some(2048 * MIB), Some(u64::MAX)]),
@@ -145,7 +145,7 @@ fn capacity() -> impl Strategy<Value = (Capacity, Load)> {
     )
 }
 
-fn node() -> impl Strategy<Value = Node> {
+pub(super) fn node() -> impl Strategy<Value = Node> {
     (
         mostly(NodePhase::Ready, vec![NodePhase::Suspect, NodePhase::Lost]),
         mostly(None, vec![Some("refused".to_owned())]),
@@ -179,7 +179,7 @@ fn cluster() -> impl Strategy<Value = Vec<Node>> {
     })
 }
 
-fn some_spec() -> impl Strategy<Value = InstanceSpec> {
+pub(super) fn some_spec() -> impl Strategy<Value = InstanceSpec> {
     (
         prop_oneof![5 => Just(None), 1 => (0..10).prop_map(|n| Some(format!("n{n}").parse().unwrap()))],
         prop_oneof![2 => Just(Labels::default()), 1 => some_labels()],
@@ -196,7 +196,7 @@ fn some_spec() -> impl Strategy<Value = InstanceSpec> {
         })
 }
 
-fn avoided() -> impl Strategy<Value = Vec<NodeId>> {
+pub(super) fn avoided() -> impl Strategy<Value = Vec<NodeId>> {
     option::of(0..9).prop_map(|n| n.map(|n| format!("n{n}").parse().unwrap()).into_iter().collect())
 }
 

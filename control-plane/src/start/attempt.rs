@@ -5,13 +5,14 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
-use wasmatrix_model::{ErrorCode, Failure, InstanceSpec};
+use wasmatrix_model::{ErrorCode, Failure};
 use wasmatrix_wire::{failure::from_status, v1};
 
 use super::{START_MAX, Source};
 use crate::{
     cluster::Cluster,
     nodes::{Link, Node},
+    placing::Reserved,
     route,
 };
 
@@ -20,22 +21,7 @@ use crate::{
 pub(crate) struct Place {
     pub(crate) node: Arc<Node>,
     pub(crate) link: Arc<Link>,
-    spec: InstanceSpec,
-}
-
-impl Place {
-    /// A place on that node. `None`: it was lost meanwhile.
-    pub(super) fn at(node: Arc<Node>, spec: &InstanceSpec) -> Option<Self> {
-        let link = node.link()?;
-        node.reserve(spec);
-        Some(Self { node, link, spec: spec.clone() })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.node.release(&self.spec);
-    }
+    pub(super) _counts: Reserved,
 }
 
 /// What came of a start on a node.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use wasmatrix_model::{InstanceId, InstanceName, InstanceSpec, InstanceStatus, NodeId, OnNodeLoss, Phase};
 use wasmatrix_wire::packed::{self, Head};
 
-use super::slab::Slab;
+use crate::slab::Slab;
 
 /// An instance. About 100 bytes, and what its boxes hold.
 #[derive(Debug)]

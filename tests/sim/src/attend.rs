@@ -32,6 +32,8 @@ pub(crate) struct Attendance {
     pub(crate) link: Option<Link>,
     pub(crate) control_plane: String,
     pub(crate) address: String,
+    /// The connection to the control plane that the node shares with others. `None`: it makes its own.
+    pub(crate) shared: Option<Channel>,
 }
 
 impl Attendance {
@@ -39,7 +41,8 @@ impl Attendance {
     pub(crate) async fn attend(self, machine: Arc<Machine>, mut rng: StdRng) {
         loop {
             // A connection that hangs would hang again, so each try has one of its own.
-            let channel = self.net.channel(&self.control_plane, self.link.as_ref());
+            let own = || self.net.channel(&self.control_plane, self.link.as_ref());
+            let channel = self.shared.clone().unwrap_or_else(own);
             if let Err(status) = self.once(&machine, channel).await {
                 tracing::debug!(node = %machine.traits().id, %status, "attendance ended");
             }

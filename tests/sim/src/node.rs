@@ -10,7 +10,7 @@ use std::{
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Channel, Server};
 
 use crate::{
     Link, Net, SimClock,
@@ -27,6 +27,7 @@ pub struct SimNode {
     link: Option<Link>,
     clock: Arc<SimClock>,
     control_plane: String,
+    shared: Option<Channel>,
     mischief: Arc<Mischief>,
     state: Mutex<State>,
 }
@@ -91,7 +92,13 @@ impl SimNode {
         let mischief = Arc::new(Mischief { lost_answers: AtomicU32::new(0), link: link.clone() });
         let state = State { name: traits.id.to_string(), boots: 0, run: None, dying: JoinSet::new() };
         let control_plane = control_plane.to_owned();
-        Self { traits, net, link, clock, control_plane, mischief, state: Mutex::new(state) }
+        Self { traits, net, link, clock, control_plane, shared: None, mischief, state: Mutex::new(state) }
+    }
+
+    /// Lets it attend over a connection that it shares with others, as nodes behind a proxy do.
+    #[must_use]
+    pub fn sharing(self, connection: Channel) -> Self {
+        Self { shared: Some(connection), ..self }
     }
 
     /// Lets it begin: listen, attend the control plane, and live. One that is up begins anew.
@@ -140,6 +147,7 @@ impl SimNode {
             link: self.link.clone(),
             control_plane: self.control_plane.clone(),
             address: address.clone(),
+            shared: self.shared.clone(),
         };
         tasks.spawn(attendance.attend(Arc::clone(&machine), rng));
         let living = Arc::clone(&machine);

@@ -6,7 +6,11 @@
 //!
 //! Sizes are measured in one run, so that their ratios mean something on a noisy machine; everything shares its
 //! processors, so absolute figures are for orientation. Arguments: `-- [scale…] nodes=N instances=N rounds=N`; with
-//! `nodes=N` that size alone. What the limit of open files forbids is made smaller, and that is said.
+//! `nodes=N` that size alone.
+//!
+//! Nodes are as real ones to the control plane, each with an agent at an address of its own; but where the limit of open
+//! files forbids a connection of its own for each to attend by, some attend in pairs, as behind a proxy, and that is
+//! said. What is forbidden even so is made smaller.
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 mod measure;
@@ -29,8 +33,8 @@ use measure::{Figures, Table};
 
 /// Sizes: nodes, and instances on all of them together.
 const SIZES: [(usize, usize); 2] = [(1_000, 100_000), (10_000, 1_000_000)];
-/// Files that a control plane opens for each node: its attendance, and the way to its agent.
-const FILES_PER_NODE: usize = 2;
+/// Nodes that attend over one connection, where files are scarce.
+const SHARERS: usize = 2;
 /// Files that a simulated node opens: those two, and where it listens.
 const FILES_PER_SIMULATED_NODE: usize = 3;
 /// Files that a process opens besides.
@@ -46,6 +50,8 @@ const BEATS_OFFERED: usize = 200_000;
 const BEAT_EVERY_MIN: Duration = Duration::from_millis(10);
 /// How long beats are counted.
 const BEATS_FOR: Duration = Duration::from_secs(5);
+/// How often it is looked whether all is known, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -73,8 +79,8 @@ fn main() {
     let mut table = Table::default();
     for _ in 0..size("rounds").unwrap_or(1) {
         for (nodes, instances) in &sizes {
-            let (nodes, instances) = allowed(*nodes, *instances, files);
-            table.add(nodes, runtime.block_on(measure(nodes, instances, files)));
+            let size = Size::allowed(*nodes, *instances, files);
+            table.add(size.nodes, runtime.block_on(measure(size, files)));
         }
     }
     table.print();
@@ -91,16 +97,36 @@ fn open_more_files() -> usize {
     usize::try_from(now).unwrap_or(usize::MAX)
 }
 
-/// The size that the limit of open files allows.
-fn allowed(nodes: usize, instances: usize, files: usize) -> (usize, usize) {
-    let most = files.saturating_sub(FILES_BESIDES) / FILES_PER_NODE;
-    if nodes <= most {
-        return (nodes, instances);
+/// How many there are.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    nodes: usize,
+    instances: usize,
+    /// Nodes that share the connection by which they attend.
+    sharing: usize,
+}
+
+impl Size {
+    /// What the limit of open files allows. The control plane opens one for the way to each agent, and one for each
+    /// connection by which nodes attend.
+    fn allowed(nodes: usize, instances: usize, files: usize) -> Self {
+        let most = files.saturating_sub(FILES_BESIDES) * SHARERS / (SHARERS + 1);
+        let size =
+            Self { nodes: nodes.min(most), instances: instances / nodes * nodes.min(most), sharing: 0 };
+        if size.nodes < nodes {
+            println!("{most} nodes instead of {nodes}: a process may open {files} files here");
+        }
+        let scarce = (2 * size.nodes + FILES_BESIDES).saturating_sub(files);
+        let sharing = (scarce * SHARERS).div_ceil(SHARERS - 1).next_multiple_of(SHARERS).min(size.nodes);
+        if sharing > 0 {
+            println!(
+                "{sharing} of {} nodes attend {SHARERS} over one connection, as behind a proxy: a process may open {files} \
+                 files here",
+                size.nodes
+            );
+        }
+        Self { sharing, ..size }
     }
-    println!(
-        "{most} nodes instead of {nodes}: a process may open {files} files here, and the control plane opens {FILES_PER_NODE} for each node"
-    );
-    (most, instances / nodes * most)
 }
 
 /// A process that plays a role; ends with the value.
@@ -167,16 +193,17 @@ impl Drop for Player {
 }
 
 /// Simulated nodes, in as many processes as open files demand.
-fn nodes(count: usize, files: usize, control_plane: &str) -> Vec<Player> {
+fn nodes(size: Size, files: usize, control_plane: &str) -> Vec<Player> {
     let most = files.saturating_sub(FILES_BESIDES) / FILES_PER_SIMULATED_NODE;
     let mut players = Vec::new();
     let mut first = 0;
-    while first < count {
-        let here = most.min(count - first);
+    while first < size.nodes {
+        let here = most.min(size.nodes - first);
         let words = [
             "role=nodes".to_owned(),
             format!("first={first}"),
             format!("count={here}"),
+            format!("sharing={}", size.sharing),
             format!("control-plane={control_plane}"),
         ];
         players.push(Player::new(&words));
@@ -198,6 +225,7 @@ async fn known(address: &str, begun: Instant, nodes: usize, instances: usize) ->
     let mut user = user(address);
     let known = async {
         loop {
+            let asked = Instant::now();
             if let Ok(all) = user.nodes().await {
                 let ready = all.iter().filter(|node| node.phase == NodePhase::Ready && node.reason.is_none());
                 let (count, listed) =
@@ -206,7 +234,8 @@ async fn known(address: &str, begun: Instant, nodes: usize, instances: usize) ->
                     return begun.elapsed();
                 }
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // Whoever looks all the time is what it sees.
+            tokio::time::sleep(LOOK_EVERY.max(asked.elapsed() * 10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, known).await.expect("all is known within a quarter of an hour")
@@ -231,11 +260,12 @@ async fn starts(address: &str) -> f64 {
     STARTS as f64 / begun.elapsed().as_secs_f64()
 }
 
-async fn measure(count: usize, instances: usize, files: usize) -> Figures {
+async fn measure(size: Size, files: usize) -> Figures {
+    let Size { nodes: count, instances, .. } = size;
     let (control_plane, address) = Player::control_plane(0, Duration::from_secs(2));
     let empty = control_plane.memory_kib();
     let begun = Instant::now();
-    let mut players = nodes(count, files, &address);
+    let mut players = nodes(size, files, &address);
     let attended = known(&address, begun, count, 0).await;
     let with_nodes = control_plane.memory_kib();
 

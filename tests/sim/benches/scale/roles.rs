@@ -34,7 +34,7 @@ pub(crate) async fn play(role: &str, words: impl Iterator<Item = String>) {
         }
         _ => {
             let (first, count) = (number("first"), number("count"));
-            nodes(first..first + count, word("control-plane")).await;
+            nodes(first..first + count, number("sharing"), word("control-plane")).await;
         }
     }
 }
@@ -59,15 +59,23 @@ async fn control_plane(port: u16, heartbeat: Duration) {
     }
 }
 
-async fn nodes(numbers: std::ops::Range<u64>, control_plane: &str) {
+/// The nodes of these numbers. Of those before number `sharing`, some attend over one connection.
+async fn nodes(numbers: std::ops::Range<u64>, sharing: u64, control_plane: &str) {
     let clock = Arc::new(SimClock::of_the_machine());
     let mut nodes = Vec::new();
+    let mut connection = Net::Loopback.channel(control_plane, None);
     for number in numbers {
         let id = format!("node-{number}").parse().expect("a legal name");
         let capacity =
             Capacity { instances_max: 10_000, memory_bytes_max: None, memory_bytes_total: 1 << 50 };
         let traits = Traits { capacity, ..Traits::new(id, Seed::new(1)) };
-        let node = SimNode::new(traits, Net::Loopback, None, Arc::clone(&clock), control_plane);
+        let mut node = SimNode::new(traits, Net::Loopback, None, Arc::clone(&clock), control_plane);
+        if number < sharing {
+            if number.is_multiple_of(crate::SHARERS as u64) {
+                connection = Net::Loopback.channel(control_plane, None);
+            }
+            node = node.sharing(connection.clone());
+        }
         node.boot().await.expect("a port can be had");
         nodes.push(node);
     }
