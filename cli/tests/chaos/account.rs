@@ -3,6 +3,7 @@
 
 mod beats;
 mod grants;
+mod losses;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,7 @@ use crate::{
     agents::Agent,
     cluster::{NODES, Who},
     fate::Death,
-    ledger::{Held, Kind, Life, Word},
+    ledger::{self, Held, Kind, Life, Word},
     load,
     watch::Events,
 };
@@ -33,18 +34,21 @@ struct Known {
     /// What `events --watch` told.
     facts: Vec<Fact>,
     deaths: Vec<Death>,
+    /// When all that was known.
+    at: Timestamp,
 }
 
 /// Takes stock. What is wrong is added to the findings.
 pub(crate) async fn account(world: &World, events: &mut Events) {
     let Some(listed) = settled(world).await else { return };
     let Some(facts) = caught_up(world, events).await else { return };
-    let known = Known { listed, facts, deaths: world.weather.deaths() };
+    let known = Known { listed, facts, deaths: world.weather.deaths(), at: ledger::now() };
     let lives = world.ledger.lives().clone();
     for life in &lives {
         known.acknowledged(world, life);
         known.stopped(world, life);
         known.wanted(world, life);
+        losses::are_told(world, &known, life);
     }
     grants::agree(world, &known, &lives).await;
     beats::agree(world, &known.listed, &lives).await;
@@ -189,19 +193,24 @@ impl Known {
         facts.any(|kind| kind.subject().is_some_and(|subject| subject.id == id) && is(kind))
     }
 
+    /// Whether a fact tells what became of an instance.
+    fn is_told(&self, id: InstanceId) -> bool {
+        self.told(id, |kind| {
+            matches!(
+                kind,
+                FactKind::InstanceRemoved { .. }
+                    | FactKind::InstanceFenced { .. }
+                    | FactKind::InstanceLost { .. }
+                    | FactKind::InstanceSucceeded { .. }
+            )
+        })
+    }
+
     /// Every acknowledged start is listed, or a fact tells what became of it, or its agent began anew and says so.
     fn acknowledged(&self, world: &World, life: &Life) {
         for started in &life.acknowledged {
             let is_listed = self.listed.iter().any(|status| status.id == started.id);
-            let is_told = self.told(started.id, |kind| {
-                matches!(
-                    kind,
-                    FactKind::InstanceRemoved { .. }
-                        | FactKind::InstanceFenced { .. }
-                        | FactKind::InstanceLost { .. }
-                        | FactKind::InstanceSucceeded { .. }
-                )
-            });
+            let is_told = self.is_told(started.id);
             let node = started.node.as_str();
             let began_anew = self.facts.iter().any(|fact| {
                 fact.node == started.node
