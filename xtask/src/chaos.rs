@@ -20,7 +20,7 @@ pub struct Chaos {
     /// The number that a failed run printed: the same things go wrong, at the same times [default: a new one]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// How often, each time with the next seed
+    /// How often, each time with the next seed, or with a new one
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
 }

@@ -46,6 +46,8 @@ pub(crate) enum Way {
 pub(crate) struct Net {
     prefix: String,
     machines: Vec<Machine>,
+    /// Whether the kernel can close one way of a wire. If not, both are.
+    one_way: bool,
 }
 
 impl Machine {
@@ -91,7 +93,8 @@ impl Net {
         sweep();
         let mut machines = vec![Machine::Control, Machine::Users];
         machines.extend((0..nodes).map(Machine::Node));
-        let net = Self { prefix: format!("{PREFIX}{}", std::process::id()), machines };
+        let prefix = format!("{PREFIX}{}", std::process::id());
+        let mut net = Self { prefix, machines, one_way: false };
         let bridge = net.bridge();
         ip(&["netns", "add", &bridge]);
         ip(&["-n", &bridge, "link", "add", "br0", "type", "bridge"]);
@@ -107,7 +110,13 @@ impl Net {
             ip(&["-n", &namespace, "link", "set", "eth0", "up"]);
             ip(&["-n", &namespace, "link", "set", "lo", "up"]);
         }
+        let tried = said("tc", &[&["-n", &bridge, "qdisc", "add", "dev", "br0"], DEAD].concat());
+        net.one_way = tried.map_err(|why| eprintln!("wires are cut both ways only: {why}")).is_ok();
         net
+    }
+
+    fn possible(&self, way: Way) -> Way {
+        if self.one_way { way } else { Way::Both }
     }
 
     fn namespace(&self, machine: Machine) -> String {
@@ -136,7 +145,7 @@ impl Net {
     /// Closes a machine's wire.
     pub(crate) fn close(&self, machine: Machine, way: Way) {
         let (bridge, wire) = (self.bridge(), machine.name());
-        match way {
+        match self.possible(way) {
             // At the far end, so that the machine notices nothing but silence.
             Way::Both => ip(&["-n", &bridge, "link", "set", &wire, "down"]),
             Way::In => tc(&[&["-n", &bridge, "qdisc", "add", "dev", &wire], DEAD].concat()),
@@ -150,7 +159,7 @@ impl Net {
     /// Opens it again.
     pub(crate) fn open(&self, machine: Machine, way: Way) {
         let (bridge, wire) = (self.bridge(), machine.name());
-        match way {
+        match self.possible(way) {
             Way::Both => ip(&["-n", &bridge, "link", "set", &wire, "up"]),
             Way::In => tc(&["-n", &bridge, "qdisc", "del", "dev", &wire, "root"]),
             Way::Out => tc(&["-n", &self.namespace(machine), "qdisc", "del", "dev", "eth0", "root"]),
