@@ -24,7 +24,8 @@ use crate::{
 
 pub(crate) use facts::catch_up;
 
-/// How long an agent may take to begin to answer.
+/// How long an agent may take to begin to answer, and how long it is waited for its instances before its facts are
+/// asked for.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// The first pause after a stream has ended; it doubles up to the longest.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +45,9 @@ pub(crate) async fn follow(cluster: Arc<Cluster>, node: Arc<Node>, link: Arc<Lin
         }
     };
     let facts = async {
+        // What is there is told first: what happened there is often more, and nobody waits for it to start something.
+        let mut synced = link.synced.subscribe();
+        let _ = tokio::time::timeout(ANSWER_MAX, synced.wait_for(|synced| *synced)).await; // either will do
         let mut pauses = Pauses::default();
         loop {
             let before = cluster.record.token(&node.id);

@@ -156,6 +156,11 @@ impl Mirror {
         }
     }
 
+    /// As [`View::holders`].
+    pub(crate) fn holders(&self, name: &InstanceName) -> Vec<InstanceStatus> {
+        self.lock().holders(name)
+    }
+
     pub(crate) fn get(&self, id: InstanceId) -> Option<InstanceStatus> {
         self.lock().get(id)
     }

@@ -34,6 +34,9 @@ use crate::{
     route::{AgentChannel, Stamp},
 };
 
+/// Longest message that is taken from an agent: what it was sent to start an instance, and how that went.
+const ANSWER_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+
 /// The nodes, by id.
 #[derive(Debug)]
 pub(crate) struct Nodes {
@@ -267,7 +270,7 @@ impl Drop for Locked<'_> {
 impl Link {
     pub(crate) fn new(run: RunId, address: String, channel: Channel) -> Self {
         let agent = AgentClient::with_interceptor(channel, stamped as Stamp)
-            .max_decoding_message_size(usize::MAX) // the agent is of this cluster, and pages are bounded by count
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Self {
             run,

@@ -208,7 +208,7 @@ pub(crate) async fn successor(
             }
             Attempt::NotTaken(failure) => return Err(format!("node {}: {}", place.node.id, failure.message)),
             Attempt::Uncertain(failure) => {
-                return word_of(cluster, status.id, &place.node)
+                return word_of(cluster, status, &place.node)
                     .await
                     .ok_or_else(|| format!("node {}: {}", place.node.id, failure.message));
             }
@@ -216,15 +216,17 @@ pub(crate) async fn successor(
     }
 }
 
-/// Waits for word of the successor of `id` whose start was not answered.
-async fn word_of(cluster: &Cluster, id: InstanceId, node: &Node) -> Option<InstanceStatus> {
+/// Waits for word of the successor whose start was not answered. It has the name of the one before.
+async fn word_of(cluster: &Cluster, of: &InstanceStatus, node: &Node) -> Option<InstanceStatus> {
+    let (id, name) = (of.id, &of.spec.name);
+    let is_successor = |status: &InstanceStatus| status.predecessor == Some(id);
     let mut changes = cluster.mirror.changes();
     let word = async {
         loop {
             changes.borrow_and_update();
-            let there = cluster.mirror.of_node(&node.id);
-            if let Some(found) = there.iter().find(|status| status.predecessor == Some(id)) {
-                return Some(found.clone());
+            let there = cluster.mirror.holders(name).into_iter();
+            if let Some(found) = there.filter(|status| status.node == node.id).find(is_successor) {
+                return Some(found);
             }
             if node.lock().phase == NodePhase::Lost || changes.changed().await.is_err() {
                 return None;

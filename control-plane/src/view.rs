@@ -24,20 +24,19 @@
 //! |---|---|
 //! | [`reading`] | finds, pages, counts |
 //! | [`lineage`] | knows which instances were succeeded, and so which copies are stale |
+//! | [`places`] | where a record is found and counted |
 //! | [`record`] | an instance in few bytes |
 //! | [`order`] | sorted numbers, which stand for places |
 
 mod lineage;
 mod order;
+mod places;
 mod reading;
 mod record;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    cmp::Ordering,
-    collections::{HashMap, HashSet, VecDeque},
-};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use wasmatrix_model::{
     InstanceId, InstanceName, InstanceStatus, Load, NodeId, Phase, RunId, Timestamp, Unknown,
@@ -53,6 +52,11 @@ use crate::slab::Slab;
 
 /// Most instances that are remembered. More are refused.
 pub const INSTANCES_MAX: usize = 1 << 24;
+/// Most instances that one node may list. More are refused.
+pub const NODE_INSTANCES_MAX: u32 = 1 << 18;
+/// Most instances of one name that one node may list. An agent has one at a time; while the word of a removal is on its
+/// way, it seems to have more. Whatever is looked up by name is so bounded, whatever a node says.
+pub const NAMESAKES_MAX: usize = 64;
 /// How many removed instances are remembered as such, for longer than any answer is late.
 const REMOVED_MAX: usize = 1 << 16;
 
@@ -182,15 +186,25 @@ impl View {
             return Change::Outdated;
         }
         let late = source == Source::Answer && status.revision <= node.listed_through;
+        let lists = node.load.instances;
         match listed {
             None if late || self.removed.contains(status.id) => Change::Outdated,
             None if self.by_id.len() >= INSTANCES_MAX => Change::Refused("too many instances are listed"),
+            None if lists >= NODE_INSTANCES_MAX => Change::Refused("it lists more instances than a node may"),
+            None if self.namesakes(place, &status.spec.name) >= NAMESAKES_MAX => {
+                Change::Refused("it lists more instances of one name than it can have")
+            }
             None => {
                 self.insert(place, source, status);
                 Change::New
             }
             Some(record) => self.update(place, record, source, status),
         }
+    }
+
+    /// How many instances of that name a node lists.
+    fn namesakes(&self, node: u32, name: &InstanceName) -> usize {
+        self.records_named(name).filter(|record| record.node == node).count()
     }
 
     fn insert(&mut self, node: u32, source: Source, status: InstanceStatus) {
@@ -210,6 +224,9 @@ impl View {
         };
         if known.node != node {
             return Change::Refused("another node lists that instance");
+        }
+        if known.name != status.spec.name {
+            return Change::Refused("an instance keeps its name");
         }
         if source != Source::Answer {
             known.told_in = teller.round;
@@ -373,80 +390,4 @@ impl View {
         self.by_id.remove(&record.id);
         status
     }
-
-    /// Puts the record at `place` into every order and count.
-    fn enter(&mut self, place: u32) {
-        self.count(place, true);
-        let Some(record) = self.records.get(place) else { return };
-        let by_name = |other| compare(&self.records, other, record);
-        self.by_name.insert(place, by_name);
-        if let Some(node) = self.nodes.get_mut(record.node) {
-            node.instances.insert(place, by_name);
-        }
-        if record.idempotency_key().is_some() {
-            self.by_key.insert(place, |other| compare_keys(&self.records, other, record));
-        }
-    }
-
-    /// Takes the record at `place` out of every order and count.
-    fn leave(&mut self, place: u32) {
-        self.count(place, false);
-        let Some(record) = self.records.get(place) else { return };
-        let by_name = |other| compare(&self.records, other, record);
-        self.by_name.remove(place, by_name);
-        if let Some(node) = self.nodes.get_mut(record.node) {
-            node.instances.remove(place, by_name);
-        }
-        if record.idempotency_key().is_some() {
-            self.by_key.remove(place, |other| compare_keys(&self.records, other, record));
-        }
-    }
-
-    /// Counts the record at `place` in its node's load and in its group, or no longer.
-    fn count(&mut self, place: u32, counted: bool) {
-        let Some(record) = self.records.get(place) else { return };
-        let (Some(spec), Some(node)) = (self.specs.get(record.spec), self.nodes.get_mut(record.node)) else {
-            return;
-        };
-        let live = u32::from(record.phase.is_live());
-        let bytes = spec.memory_bytes_max * u64::from(live);
-        let load = node.load;
-        node.load = if counted {
-            Load {
-                instances: load.instances + 1,
-                instances_live: load.instances_live + live,
-                memory_bytes_committed: load.memory_bytes_committed.saturating_add(bytes),
-            }
-        } else {
-            Load {
-                instances: load.instances - 1,
-                instances_live: load.instances_live - live,
-                memory_bytes_committed: load.memory_bytes_committed.saturating_sub(bytes),
-            }
-        };
-        if let Some(group) = spec.group.as_ref().filter(|_| record.is_alive()) {
-            let members = self.groups.entry(group.clone()).or_default();
-            let on_node = members.entry(record.node).or_default();
-            *on_node = if counted { *on_node + 1 } else { *on_node - 1 };
-            if *on_node == 0 {
-                members.remove(&record.node);
-            }
-            if members.is_empty() {
-                self.groups.remove(group);
-            }
-        }
-    }
-}
-
-/// How the record at `place` stands to another, in the order of names.
-fn compare(records: &Slab<Record>, place: u32, other: &Record) -> Ordering {
-    records.get(place).map_or(Ordering::Less, |record| record.key().cmp(&other.key()))
-}
-
-/// How the record at `place` stands to another, in the order of idempotency keys.
-fn compare_keys(records: &Slab<Record>, place: u32, other: &Record) -> Ordering {
-    fn key(record: &Record) -> (Option<&str>, InstanceId) {
-        (record.idempotency_key(), record.id)
-    }
-    records.get(place).map_or(Ordering::Less, |record| key(record).cmp(&key(other)))
 }

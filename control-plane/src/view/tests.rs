@@ -128,6 +128,27 @@ fn a_node_speaks_only_for_itself() {
 }
 
 #[test]
+fn a_node_can_not_make_the_search_for_a_name_long() {
+    let (mut view, node, other) = (View::default(), node_id(0), node_id(1));
+    let (run, _) = tell(&mut view, &node, &[]);
+    let refused = |change| matches!(change, Change::Refused(_));
+    let mut tell_one = |number, name| {
+        let told = status(&node, number, number, movable(name));
+        view.upsert(&node, run, Source::Stream, told)
+    };
+    let most = NAMESAKES_MAX as u64;
+    for number in 1..=most {
+        assert_eq!(tell_one(number, "a"), Change::New);
+    }
+    assert!(refused(tell_one(most + 1, "a")));
+    assert_eq!(tell_one(most + 1, "b"), Change::New);
+    assert!(refused(tell_one(most + 1, "a")), "nor by another name first");
+    assert_eq!(tell_one(1, "a"), Change::Updated);
+    tell(&mut view, &other, &[status(&other, 1000, 1, movable("a"))]);
+    assert_eq!(view.holders(&"a".parse().unwrap()).len(), NAMESAKES_MAX + 1);
+}
+
+#[test]
 fn silence_makes_unknown_what_could_still_change() {
     let (mut view, node) = (View::default(), node_id(0));
     let running = status(&node, 1, 1, named("running"));

@@ -117,29 +117,54 @@ impl Facts {
     }
 }
 
-/// About what a fact takes in memory; what guests and clients make long is counted whole.
+/// About what a fact takes in memory; what guests, clients and nodes make long is counted whole.
 fn bytes(kind: &FactKind) -> usize {
     let said = match kind {
-        FactKind::InstanceCrashed { exit: Exit { cause, .. }, .. } => match cause {
-            ExitCause::Trapped { trap, backtrace } => {
-                let frame = |frame: &Frame| {
-                    size_of::<Frame>() + frame.function.len() + frame.module.as_ref().map_or(0, String::len)
-                };
-                trap.len() + backtrace.iter().map(frame).sum::<usize>()
-            }
-            ExitCause::LimitExceeded { message, .. }
-            | ExitCause::StartFailed { message, .. }
-            | ExitCause::HostFault { message } => message.len(),
-            ExitCause::Exited { .. } | ExitCause::StopRequested => 0,
-        },
-        FactKind::CapabilityDenied { permission, .. } => permission.len(),
+        FactKind::InstanceCrashed { exit, .. } | FactKind::InstanceStopped { exit, .. } => {
+            bytes_of_exit(exit)
+        }
+        FactKind::CapabilityDenied { operation, permission, .. } => operation.len() + permission.len(),
         FactKind::GrantAssigned { grant, .. } | FactKind::GrantRevoked { grant, .. } => {
             grant.to_string().len()
         }
-        _ => 0,
+        FactKind::NodeStarted { version } | FactKind::ControlPlaneStarted { version } => version.len(),
+        FactKind::NodeRegistered { address, version, .. } => address.len() + version.len(),
+        FactKind::NodeCordoned { by, .. } | FactKind::NodeForgotten { by, .. } => by.len(),
+        FactKind::NodePhaseChanged { reason, .. }
+        | FactKind::InstanceLost { reason, .. }
+        | FactKind::SuccessionFailed { reason, .. } => reason.len(),
+        FactKind::AccessRefused { peer, method, reason } => peer.len() + method.len() + reason.len(),
+        FactKind::NodeStopping
+        | FactKind::InstanceCreated { .. }
+        | FactKind::InstanceStarted { .. }
+        | FactKind::InstanceStopping { .. }
+        | FactKind::InstanceRestarted { .. }
+        | FactKind::RestartsExhausted { .. }
+        | FactKind::InstanceRemoved { .. }
+        | FactKind::ProviderStarted { .. }
+        | FactKind::ProviderStopped { .. }
+        | FactKind::InstanceFenced { .. }
+        | FactKind::InstanceUnknown { .. }
+        | FactKind::InstanceSucceeded { .. }
+        | FactKind::Unrecognized => 0,
     };
     let name = kind.subject().map_or(0, |subject| subject.name.as_str().len());
     size_of::<Fact>() + name + said
+}
+
+fn bytes_of_exit(exit: &Exit) -> usize {
+    match &exit.cause {
+        ExitCause::Trapped { trap, backtrace } => {
+            let frame = |frame: &Frame| {
+                size_of::<Frame>() + frame.function.len() + frame.module.as_ref().map_or(0, String::len)
+            };
+            trap.len() + backtrace.iter().map(frame).sum::<usize>()
+        }
+        ExitCause::LimitExceeded { message, .. }
+        | ExitCause::StartFailed { message, .. }
+        | ExitCause::HostFault { message } => message.len(),
+        ExitCause::Exited { .. } | ExitCause::StopRequested => 0,
+    }
 }
 
 fn read(facts: Arc<Facts>, after: u64, follow: bool) -> impl Stream<Item = Result<Watched, Failure>> {
@@ -258,6 +283,26 @@ mod tests {
         }
         let kept = facts.ring.newest() - facts.ring.before_oldest();
         assert!((400..=512).contains(&kept), "{kept} facts of 64 KiB and more are kept");
+    }
+
+    #[test]
+    fn a_node_that_tells_facts_of_many_words_is_bounded_by_their_bytes() {
+        let facts = facts(10_000);
+        let node: NodeId = "m".parse().unwrap();
+        let long = "x".repeat(1 << 20);
+        let kinds = [
+            FactKind::NodeStarted { version: long.clone() },
+            FactKind::NodeRegistered { node: node.clone(), address: long.clone(), version: String::new() },
+            FactKind::NodeForgotten { node: node.clone(), by: long.clone() },
+            FactKind::AccessRefused { peer: String::new(), method: long.clone(), reason: String::new() },
+        ];
+        for kind in kinds {
+            for seq in 0..100 {
+                facts.adopt(Fact { seq, at: SystemClock.now(), node: node.clone(), kind: kind.clone() });
+            }
+            let kept = facts.ring.newest() - facts.ring.before_oldest();
+            assert!((20..=32).contains(&kept), "{kept} facts of 1 MiB are kept");
+        }
     }
 
     #[derive(Debug)]
