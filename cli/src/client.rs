@@ -21,9 +21,12 @@ pub(crate) use transport::{is_loopback, undialled};
 
 use std::{future::Future, time::Duration};
 
-use tonic::{Request, Response, Status, service::interceptor::InterceptedService, transport::Channel};
+use tonic::{Request, Response, Status};
 use wasmatrix_model::{Clock as _, ErrorCode, SystemClock, failure::Invalid};
-use wasmatrix_wire::{failure, protocol, v1::control_plane_client::ControlPlaneClient};
+use wasmatrix_wire::{
+    Told, failure,
+    protocol::{self, StampedClient},
+};
 
 use crate::{
     args::Global,
@@ -35,11 +38,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The same for what compiles a program first.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(300);
 
-type Stamp = fn(Request<()>) -> Result<Request<()>, Status>;
-
 /// A connection to a control plane.
 pub(crate) struct Client {
-    grpc: ControlPlaneClient<InterceptedService<Channel, Stamp>>,
+    grpc: StampedClient,
     addr: String,
     timeout: Duration,
     quiet: bool,
@@ -61,7 +62,7 @@ impl Client {
     pub(crate) async fn connect_within(global: &Global, timeout: Duration) -> Result<Self, CliError> {
         let channel = transport::connect(global).await?;
         Ok(Self {
-            grpc: ControlPlaneClient::with_interceptor(channel, protocol::stamped as Stamp)
+            grpc: protocol::control_plane(channel)
                 .max_decoding_message_size(usize::MAX) // our own server's answers; pages are bounded by their count
                 .max_encoding_message_size(wasmatrix_wire::MESSAGE_BYTES_MAX),
             addr: global.addr.clone(),
@@ -128,7 +129,7 @@ pub(crate) fn told(addr: &str, status: &Status) -> CliError {
     }
 }
 
-fn required<W, M: TryFrom<W, Error = Invalid>>(field: &str, message: Option<W>) -> Result<M, CliError> {
+fn required<W: Told<M>, M>(field: &str, message: Option<W>) -> Result<M, CliError> {
     converted(field, present(field, message)?)
 }
 
@@ -136,8 +137,8 @@ fn present<T>(field: &str, value: Option<T>) -> Result<T, CliError> {
     value.ok_or_else(|| nonsense(&Invalid::new(field, "is missing")))
 }
 
-fn converted<W, M: TryFrom<W, Error = Invalid>>(field: &str, message: W) -> Result<M, CliError> {
-    M::try_from(message).map_err(|invalid| nonsense(&invalid.within(field)))
+fn converted<W: Told<M>, M>(field: &str, message: W) -> Result<M, CliError> {
+    message.read().map_err(|invalid| nonsense(&invalid.within(field)))
 }
 
 fn nonsense(invalid: &Invalid) -> CliError {

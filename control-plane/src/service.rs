@@ -8,9 +8,10 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 use wasmatrix_identity::Peer;
-use wasmatrix_model::{Capability, ErrorCode, Failure, Grant, NodeId};
+use wasmatrix_model::{Capability, ErrorCode, Failure, Grant, NodeId, ProtocolVersion};
 use wasmatrix_wire::{
-    GRACE_DEFAULT, GRACE_MAX, MESSAGE_BYTES_MAX, failure::to_status, v1, v1::control_plane_server,
+    GRACE_DEFAULT, GRACE_MAX, MESSAGE_BYTES_MAX, failure::to_status, older, protocol, v1,
+    v1::control_plane_server,
 };
 
 use crate::{
@@ -125,6 +126,11 @@ fn who<T>(request: &Request<T>) -> String {
     }
 }
 
+/// The version of the protocol that a client speaks. That it is one of ours was checked at the door.
+fn spoken<T>(request: &Request<T>) -> ProtocolVersion {
+    protocol::spoken(request.metadata())
+}
+
 fn refused(failure: Failure) -> Status {
     to_status(&failure)
 }
@@ -173,10 +179,16 @@ impl control_plane_server::ControlPlane for Service {
         &self,
         request: Request<v1::GetInstanceRequest>,
     ) -> Answer<v1::GetInstanceResponse> {
+        let version = spoken(&request);
         let asked = request.into_inner().instance;
         let status = route::look_up(&self.cluster, &asked).await.map_err(refused)?;
         // Of what is unknown, nobody can tell more than that.
-        if status.unknown.is_some() {
+        if let Some(unknown) = &status.unknown {
+            if !older::knows_unknown(version) {
+                let (name, reason, last) = (&status.spec.name, &unknown.reason, unknown.last_phase);
+                let message = format!("nobody can tell how {name} is: {reason}; it was last seen {last}");
+                return Err(refused(self.cluster.failure(ErrorCode::NodeUnavailable, message)));
+            }
             let instance = wasmatrix_model::InstanceStatus::clone(&status).into();
             return Ok(Response::new(v1::GetInstanceResponse { instance: Some(instance) }));
         }
@@ -190,7 +202,8 @@ impl control_plane_server::ControlPlane for Service {
         &self,
         request: Request<v1::ListInstancesRequest>,
     ) -> Answer<v1::ListInstancesResponse> {
-        self.list(request.into_inner()).await.map(Response::new).map_err(refused)
+        let version = spoken(&request);
+        self.list(request.into_inner(), version).await.map(Response::new).map_err(refused)
     }
 
     async fn assign_capability(
@@ -236,7 +249,8 @@ impl control_plane_server::ControlPlane for Service {
     type WatchFactsStream = Answers<v1::WatchFactsResponse>;
 
     async fn watch_facts(&self, request: Request<v1::WatchFactsRequest>) -> Answer<Self::WatchFactsStream> {
-        self.facts(request.into_inner()).await.map(Response::new).map_err(refused)
+        let version = spoken(&request);
+        self.facts(request.into_inner(), version).await.map(Response::new).map_err(refused)
     }
 
     async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Answer<v1::ListNodesResponse> {

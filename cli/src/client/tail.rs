@@ -3,6 +3,7 @@
 use futures::StreamExt as _;
 use tokio::time::Instant;
 use wasmatrix_model::{ErrorCode, InstanceId, InstanceStatus, LogRecord};
+use wasmatrix_wire::newer;
 
 use super::{
     Client,
@@ -67,7 +68,7 @@ impl Tail {
         loop {
             tokio::time::sleep(patience.pause()).await;
             match self.client.get(&self.name).await {
-                Ok(instance) => match &instance.unknown {
+                Ok(instance) => match instance.unknown.as_ref().filter(|unknown| !newer::is_why(unknown)) {
                     Some(unknown) if !told_unknown => {
                         told_unknown = true;
                         self.client.say(&format!(

@@ -170,6 +170,9 @@ pub(crate) fn describe_instance(instance: &InstanceStatus, now: Timestamp) -> St
 fn why_unknown(instance: &InstanceStatus, unknown: &Unknown, now: Timestamp) -> String {
     let (node, last, since) = (&instance.node, unknown.last_phase, human::age(unknown.since, now));
     let reason = &unknown.reason;
+    if wasmatrix_wire::newer::is_why(unknown) {
+        return format!("{reason}; its phase as far as it was read: {last}");
+    }
     let answer = match instance.spec.placement.on_node_loss {
         OnNodeLoss::Leave => format!(
             "nobody restarts it, because on-node-loss is leave: it is known again when node {node} returns, and `wasmatrix \

@@ -6,11 +6,11 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, future::join_all, strea
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use wasmatrix_facts::Watched;
-use wasmatrix_model::{ErrorCode, Failure, NodeId};
+use wasmatrix_model::{ErrorCode, Failure, NodeId, ProtocolVersion};
 use wasmatrix_wire::{
     MESSAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, encoded_bytes,
     failure::{from_status, to_status},
-    v1,
+    older, v1,
 };
 
 use super::{Answers, Service};
@@ -24,6 +24,7 @@ impl Service {
     pub(super) async fn list(
         &self,
         request: v1::ListInstancesRequest,
+        version: ProtocolVersion,
     ) -> Result<v1::ListInstancesResponse, Failure> {
         route::settled(&self.cluster).await;
         let size = match request.page_size as usize {
@@ -49,7 +50,7 @@ impl Service {
         let mut last = None;
         for status in found.instances {
             let token = PageToken::after(&status);
-            let instance = v1::InstanceStatus::from(status);
+            let instance = older::instance_for(version, status.into());
             bytes = bytes.saturating_add(encoded_bytes(&instance));
             if bytes > PAGE_BYTES_MAX && !instances.is_empty() {
                 let next_page_token = last.as_ref().map(PageToken::to_string).unwrap_or_default();
@@ -100,6 +101,7 @@ impl Service {
     pub(super) async fn facts(
         &self,
         request: v1::WatchFactsRequest,
+        version: ProtocolVersion,
     ) -> Result<Answers<v1::WatchFactsResponse>, Failure> {
         if !request.follow {
             self.catch_up().await;
@@ -107,10 +109,10 @@ impl Service {
         let facts = self.cluster.record.watch(&request.resume_token, request.follow)?;
         let wanted = request.instance;
         let messages = facts.map_err(|failure| to_status(&failure)).try_filter_map(move |watched| {
-            let message = concerns(&watched, &wanted).then(|| v1::WatchFactsResponse {
-                fact: Some(Arc::unwrap_or_clone(watched.fact).into()),
-                resume_token: watched.resume_token,
-            });
+            let fact = concerns(&watched, &wanted).then(|| Arc::unwrap_or_clone(watched.fact).into());
+            let fact = fact.filter(|fact| older::has_word_for(version, fact));
+            let message = fact
+                .map(|fact| v1::WatchFactsResponse { fact: Some(fact), resume_token: watched.resume_token });
             std::future::ready(Ok(message))
         });
         let ending = self.cluster.ending.clone();

@@ -15,8 +15,8 @@ use wasmatrix_sim::{Direction, Link, Net, Seed, SimClock, SimNode, Traits};
 use wasmatrix_wire::{
     StartRequest,
     failure::from_status,
-    start_parts,
-    v1::{self, control_plane_client::ControlPlaneClient},
+    protocol::{StampedClient, control_plane},
+    start_parts, v1,
 };
 
 /// What stands for an artifact: nothing runs it.
@@ -96,8 +96,8 @@ impl World {
     }
 
     /// A user who speaks to the control plane.
-    pub(crate) fn user(&self) -> ControlPlaneClient<Channel> {
-        ControlPlaneClient::new(self.running.as_ref().unwrap().control_plane.in_process())
+    pub(crate) fn user(&self) -> StampedClient {
+        control_plane(self.running.as_ref().unwrap().control_plane.in_process())
     }
 
     pub(crate) async fn start(&self, request: impl Into<StartRequest>) -> Result<InstanceStatus, Failure> {

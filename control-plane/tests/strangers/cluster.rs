@@ -15,10 +15,8 @@ use wasmatrix_model::{Clock, ErrorCode, Fact, FactKind, NodeId, Registration, Ru
 use wasmatrix_wire::{
     PROTOCOL,
     failure::from_status,
-    v1::{
-        self, attend_request, control_plane_client::ControlPlaneClient, enrollment_client::EnrollmentClient,
-        nodes_client::NodesClient,
-    },
+    protocol::{StampedClient, control_plane},
+    v1::{self, attend_request, enrollment_client::EnrollmentClient, nodes_client::NodesClient},
 };
 
 /// See the module's head.
@@ -81,8 +79,8 @@ impl Cluster {
         dialer.channel(&endpoint(&format!("https://{}", self.address)).unwrap())
     }
 
-    pub(crate) fn user(&self, member: &LiveCredentials) -> ControlPlaneClient<Channel> {
-        ControlPlaneClient::new(self.channel(&member.dialer(Expected::ControlPlane)))
+    pub(crate) fn user(&self, member: &LiveCredentials) -> StampedClient {
+        control_plane(self.channel(&member.dialer(Expected::ControlPlane)))
     }
 
     pub(crate) fn enrollment(&self, member: &LiveCredentials) -> EnrollmentClient<Channel> {

@@ -237,6 +237,7 @@ pub enum FactKind {
         reason: String,
     },
     /// Something that this version has no word for: a newer one recorded it.
+    #[serde(rename = "unknown-fact")]
     Unrecognized,
 }
 
@@ -273,7 +274,7 @@ impl FactKind {
             Self::InstanceSucceeded { .. } => "instance-succeeded",
             Self::SuccessionFailed { .. } => "succession-failed",
             Self::AccessRefused { .. } => "access-refused",
-            Self::Unrecognized => "unrecognized",
+            Self::Unrecognized => "unknown-fact",
         }
     }
 
@@ -312,8 +313,11 @@ impl FactKind {
             }
             Self::SuccessionFailed { reason, .. } => reason.clone(),
             Self::AccessRefused { peer, method, reason } => format!("{peer}, {method}: {reason}"),
+            Self::Unrecognized => {
+                "a newer version of Wasmatrix tells what this one has no word for: upgrade this one"
+                    .to_owned()
+            }
             Self::NodeStopping
-            | Self::Unrecognized
             | Self::InstanceStarted { .. }
             | Self::InstanceStopping { .. }
             | Self::InstanceRemoved { .. } => String::new(),

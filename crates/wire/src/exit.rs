@@ -20,7 +20,7 @@ impl TryFrom<v1::Exit> for Exit {
     fn try_from(exit: v1::Exit) -> Result<Self, Invalid> {
         Ok(Self {
             at: timestamp_from_v1("at", field::required("at", exit.at)?)?,
-            cause: field::required("cause", exit.cause)?.try_into()?,
+            cause: exit.cause.ok_or_else(|| field::newer("cause", "no cause, or one that"))?.try_into()?,
         })
     }
 }

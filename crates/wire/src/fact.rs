@@ -28,7 +28,11 @@ impl TryFrom<v1::Fact> for Fact {
             at: timestamp_from_v1("at", field::required("at", fact.at)?)?,
             node: field::text("node", &fact.node)?,
             // A newer version may have more to tell than there are words for here; that it happened is told all the same.
-            kind: fact.kind.map_or(Ok(FactKind::Unrecognized), TryInto::try_into)?,
+            kind: match fact.kind.map(FactKind::try_from) {
+                None => FactKind::Unrecognized,
+                Some(Err(invalid)) if field::is_newer(&invalid) => FactKind::Unrecognized,
+                Some(read) => read?,
+            },
         })
     }
 }

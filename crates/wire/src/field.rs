@@ -53,8 +53,29 @@ pub(crate) fn number<N: Copy + Display, T: TryFrom<N>>(
     T::try_from(value).map_err(|_| Invalid::new(name, format!("{value} is out of range: take {range}")))
 }
 
+/// How every objection ends that is to what only a newer version can mean.
+const NEWER: &str = "means nothing to this version of Wasmatrix";
+
 fn unknown(name: &str, number: i32) -> Invalid {
-    Invalid::new(name, format!("the number {number} means nothing to this version of Wasmatrix"))
+    newer(name, &format!("the number {number}"))
+}
+
+/// An objection to what a newer version may mean something by.
+pub(crate) fn newer(name: &str, what: &str) -> Invalid {
+    Invalid::new(name, format!("{what} {NEWER}"))
+}
+
+/// Whether an objection is to what a newer version may mean something by, and not to a mistake.
+pub(crate) fn is_newer(invalid: &Invalid) -> bool {
+    invalid.problem.ends_with(NEWER)
+}
+
+/// A list of messages, less those that only a newer version can read.
+pub(crate) fn known<M, T: TryFrom<M, Error = Invalid>>(name: &str, list: Vec<M>) -> Result<Vec<T>, Invalid> {
+    let read = list.into_iter().enumerate();
+    read.map(|(index, item)| message(&format!("{name}[{index}]"), item))
+        .filter(|read: &Result<T, Invalid>| !read.as_ref().is_err_and(is_newer))
+        .collect()
 }
 
 /// An empty text stands for none.

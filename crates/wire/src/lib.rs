@@ -5,7 +5,8 @@
 //! the proto file, e.g. `limits.memory_bytes_max`. Whoever unpacks an outer message adds its own word in front with
 //! [`Invalid::within`]. Fields that a newer minor version added are skipped, and a kind of fact that it
 //! added is told as unrecognized; other numbers and kinds that it added are refused, because there is nothing here that
-//! they could mean.
+//! they could mean. A client reads what it is told by [`Told::read`], which refuses nothing for being newer; and what an
+//! older client would refuse is not said to it, see [`older`].
 //!
 //! | module | what it carries |
 //! |---|---|
@@ -19,6 +20,8 @@
 //! | [`exit`] | how a run ended |
 //! | [`fact`] | what happened |
 //! | [`log`] | what an instance said |
+//! | [`newer`] | what a client makes of what a newer server says |
+//! | [`older`] | what a server says to an older client |
 //! | [`failure`] | why a request was refused: the one mapping between the model's failures and gRPC's |
 //! | [`protocol`] | which version is spoken, and how that is told |
 //! | [`time`] | durations and timestamps |
@@ -32,7 +35,9 @@ pub mod failure;
 mod field;
 pub mod grant;
 pub mod log;
+pub mod newer;
 pub mod node;
+pub mod older;
 pub mod packed;
 pub mod protocol;
 pub mod spec;
@@ -42,6 +47,7 @@ pub mod time;
 
 use std::time::Duration;
 
+pub use newer::Told;
 pub use protocol::PROTOCOL;
 pub use start::{Assignment, StartPart, StartRequest, artifact_chunks, start_parts};
 pub use wasmatrix_model::failure::Invalid;

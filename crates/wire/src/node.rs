@@ -113,8 +113,9 @@ impl TryFrom<v1::Registration> for Registration {
             protocol: field::required("protocol", registration.protocol)?.into(),
             started_at: timestamp_from_v1("started_at", started_at)?,
             labels: Labels::try_from(registration.labels)?,
-            executors: field::messages("executors", registration.executors)?,
-            providers: field::messages("providers", registration.providers)?,
+            // A node of a newer version may have more to offer than can be asked of it from here.
+            executors: field::known("executors", registration.executors)?,
+            providers: field::known("providers", registration.providers)?,
             capacity: registration.capacity.unwrap_or_default().into(),
             cordoned: registration.cordoned,
         })

@@ -3,10 +3,12 @@
 use tonic::{
     Request, Status,
     metadata::{MetadataMap, MetadataValue},
+    service::interceptor::InterceptedService,
+    transport::Channel,
 };
 use wasmatrix_model::{ErrorCode, Failure, ProtocolVersion, Timestamp};
 
-use crate::failure::to_status;
+use crate::{failure::to_status, v1::control_plane_client::ControlPlaneClient};
 
 /// What this build speaks.
 pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 1 };
@@ -14,8 +16,22 @@ pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 1 };
 /// The metadata in which the sender of a call names its version.
 pub const HEADER: &str = "wasmatrix-protocol";
 
-/// Names our version in a call's metadata.
+/// [`stamped`], as a type of its own.
+pub type Stamp = fn(Request<()>) -> Result<Request<()>, Status>;
+
+/// A client of the control plane that names its version in each call.
+pub type StampedClient = ControlPlaneClient<InterceptedService<Channel, Stamp>>;
+
+/// Asks the control plane over that channel, in our version.
+pub fn control_plane(channel: Channel) -> StampedClient {
+    ControlPlaneClient::with_interceptor(channel, stamped as Stamp)
+}
+
+/// Names our version in a call's metadata, if none is named yet.
 pub fn stamp(metadata: &mut MetadataMap) {
+    if metadata.contains_key(HEADER) {
+        return;
+    }
     // Digits and a dot are legal in metadata.
     if let Ok(value) = MetadataValue::try_from(PROTOCOL.to_string()) {
         metadata.insert(HEADER, value);
@@ -32,7 +48,15 @@ pub fn stamped(mut request: Request<()>) -> Result<Request<()>, Status> {
     Ok(request)
 }
 
-/// Checks the version that a peer names. One that names none is taken to speak ours.
+/// What those speak who name no version: it was the first, in which there was no way to name one.
+const FIRST: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
+
+/// The version that a peer speaks, once it was checked.
+pub fn spoken(metadata: &MetadataMap) -> ProtocolVersion {
+    metadata.get(HEADER).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(FIRST)
+}
+
+/// Checks the version that a peer names. One that names none speaks the first one of ours.
 ///
 /// # Errors
 /// Another major version, or a text that is no version: `INVALID_REQUEST`, with both versions named.

@@ -131,7 +131,10 @@ impl TryFrom<v1::ProviderStatus> for ProviderStatus {
 
     fn try_from(status: v1::ProviderStatus) -> Result<Self, Invalid> {
         Ok(Self {
-            capability: field::text("capability", &status.capability)?,
+            capability: field::text("capability", &status.capability).map_err(|_| {
+                let shown: String = status.capability.chars().take(40).collect();
+                field::newer("capability", &format!("`{shown}`"))
+            })?,
             backend: status.backend,
             phase: field::choice::<v1::ProviderPhase, _>("phase", status.phase)?,
         })

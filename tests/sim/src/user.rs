@@ -8,14 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{task::JoinHandle, time::sleep};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 use wasmatrix_model::{Clock, ErrorCode, Fact, Failure, Grant, InstanceStatus, NodeId, NodeStatus};
-use wasmatrix_wire::{
-    StartRequest,
-    failure::from_status,
-    start_parts,
-    v1::{self, control_plane_client::ControlPlaneClient},
-};
+use wasmatrix_wire::{StartRequest, failure::from_status, protocol::StampedClient, start_parts, v1};
 
 /// How long a user waits before he asks again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -23,13 +18,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// See the module's head. Cheap to clone; clones share a connection.
 #[derive(Clone, Debug)]
 pub struct User {
-    client: ControlPlaneClient<Channel>,
+    client: StampedClient,
     clock: Arc<dyn Clock>,
 }
 
 impl User {
     /// One who asks by `client`.
-    pub fn new(client: ControlPlaneClient<Channel>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(client: StampedClient, clock: Arc<dyn Clock>) -> Self {
         Self { client, clock }
     }
 
@@ -170,7 +165,7 @@ impl User {
     }
 
     /// The client itself, for what has no word here.
-    pub const fn client(&mut self) -> &mut ControlPlaneClient<Channel> {
+    pub const fn client(&mut self) -> &mut StampedClient {
         &mut self.client
     }
 

@@ -145,7 +145,7 @@ impl World {
     /// A user behind a line that can fail too.
     pub fn user_over(&self, link: Option<&Link>) -> User {
         let channel = self.net.channel(&format!("http://{CONTROL_PLANE}"), link);
-        let client = wasmatrix_wire::v1::control_plane_client::ControlPlaneClient::new(channel)
+        let client = wasmatrix_wire::protocol::control_plane(channel)
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         User::new(client, Arc::<SimClock>::clone(&self.clock))

@@ -7,14 +7,14 @@ use prost_reflect::{
 };
 
 /// The proto files of 1.0.
-fn then() -> DescriptorPool {
+pub(crate) fn then() -> DescriptorPool {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/v1.0");
     let files =
         protox::compile(["wasmatrix/v1/types.proto", "wasmatrix/v1/service.proto"], [folder]).unwrap();
     DescriptorPool::from_file_descriptor_set(files).unwrap()
 }
 
-fn now() -> DescriptorPool {
+pub(crate) fn now() -> DescriptorPool {
     DescriptorPool::decode(wasmatrix_wire::FILE_DESCRIPTOR_SET).unwrap()
 }
 

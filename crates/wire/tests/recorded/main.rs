@@ -7,3 +7,4 @@
 
 mod descriptors;
 mod messages;
+mod older;

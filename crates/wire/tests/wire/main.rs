@@ -3,6 +3,7 @@
 
 mod descriptor;
 mod failures;
+mod newer;
 mod refusals;
 mod round_trip;
 mod strategies;

@@ -27,7 +27,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{task::JoinSet, time::Instant};
 use wasmatrix_model::{InstanceSpec, NodePhase, SystemClock};
 use wasmatrix_sim::{Net, User};
-use wasmatrix_wire::v1::control_plane_client::ControlPlaneClient;
+use wasmatrix_wire::protocol::control_plane;
 
 use measure::{Figures, Table};
 
@@ -217,7 +217,7 @@ fn nodes(size: Size, files: usize, control_plane: &str) -> Vec<Player> {
 
 fn user(address: &str) -> User {
     let channel = Net::Loopback.channel(address, None);
-    User::new(ControlPlaneClient::new(channel).max_decoding_message_size(usize::MAX), Arc::new(SystemClock))
+    User::new(control_plane(channel).max_decoding_message_size(usize::MAX), Arc::new(SystemClock))
 }
 
 /// Waits until so many nodes are ready and list so many instances, and says how long that took since `begun`.
