@@ -25,6 +25,9 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// How long the other end may take to say so.
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(10);
+/// After how long a connection takes no more calls, so that the next is made with the certificates of then. What is in
+/// flight goes on.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3600);
 /// Bytes in flight between the two ends of [`in_process`].
 const PIPE_BYTES: usize = 1 << 20;
 /// Connections that wait to be accepted.
@@ -72,6 +75,7 @@ where
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE))
+        .max_connection_age(CONNECTION_AGE_MAX)
         .add_service(health)
         .add_service(reflection)
         .add_service(Guarded::new(agent))

@@ -8,19 +8,24 @@ use std::{
     time::Duration,
 };
 
-use futures::future::Either;
-use tokio::time::Instant;
+use futures::{
+    TryFutureExt as _,
+    future::{Either, MapOk},
+};
+use tokio::{sync::broadcast::error::RecvError, time::Instant};
 use tonic::{body::Body, codegen::http, metadata::MetadataMap};
 use tower::{Layer, Service};
-use wasmatrix_identity::{Access, Peer};
+use wasmatrix_identity::{Access, Lasting, Peer, Refusals as RefusedHandshakes, Refused};
 use wasmatrix_model::{ErrorCode, FactKind, Failure};
 use wasmatrix_wire::{failure::to_status, protocol};
 
-use crate::cluster::Cluster;
+use crate::{
+    allowance::{Allowance, Rate},
+    cluster::Cluster,
+};
 
-/// Refusals that become facts at once, and how often another may after that.
-const REFUSALS_BURST: u32 = 20;
-const REFUSAL_EVERY: Duration = Duration::from_secs(1);
+/// Refusals that become facts.
+const REFUSALS: Rate = Rate { burst: 20, every: Duration::from_secs(1) };
 
 /// Who may call that method, by its path. `None`: nobody; there is no such method, or none that is known here.
 pub fn needed(path: &str) -> Option<Access> {
@@ -55,26 +60,39 @@ pub(crate) fn refused(cluster: &Cluster, peer: Option<&Peer>, method: &str, reas
     cluster.record.record(FactKind::AccessRefused { peer, method, reason });
 }
 
+/// What a refused handshake is recorded as.
+const HANDSHAKE: &str = "TLS handshake";
+
+/// Records handshakes that are refused for the certificate that was shown, for as long as there are any; each is logged
+/// where it is refused. Of others there is the log alone: whoever knocks without a certificate may be lost.
+pub(crate) async fn record_handshakes(cluster: Arc<Cluster>, refusals: RefusedHandshakes) {
+    let mut told = refusals.told();
+    drop(refusals);
+    loop {
+        match told.recv().await {
+            Ok(Refused { peer, reason, by_certificate: true }) if cluster.refusals.admit(Instant::now()) => {
+                let (peer, method) = (peer.to_string(), HANDSHAKE.to_owned());
+                cluster.record.record(FactKind::AccessRefused { peer, method, reason });
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
 /// How many refusals may still be told.
 #[derive(Debug)]
-pub(crate) struct Refusals(Mutex<(u32, Instant)>);
+pub(crate) struct Refusals(Mutex<Allowance>);
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self(Mutex::new((REFUSALS_BURST, Instant::now())))
+        Self(Mutex::new(Allowance::full(REFUSALS, Instant::now())))
     }
 }
 
 impl Refusals {
     fn admit(&self, now: Instant) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (left, since) = *state;
-        let earned = now.saturating_duration_since(since).as_secs() / REFUSAL_EVERY.as_secs();
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        let since = if earned == 0 { since } else { now };
-        let left = left.saturating_add(earned).min(REFUSALS_BURST);
-        *state = (left.saturating_sub(1), since);
-        left > 0
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(REFUSALS, now)
     }
 }
 
@@ -114,7 +132,29 @@ impl Guard {
         metadata.extend(theirs.map(|value| (http::HeaderName::from_static(protocol::HEADER), value)));
         protocol::check(&MetadataMap::from_headers(metadata), cluster.clock.now())
     }
+
+    /// What becomes of an answer on its way out: it ends when the certificate of whom it is for does. A stream may go on
+    /// for months.
+    fn last(&self, request: &http::Request<Body>) -> Limit {
+        let Some(peer) = request.extensions().get::<Peer>().filter(|peer| peer.identity.is_some()) else {
+            return Box::new(|answer| answer);
+        };
+        let (peer, cluster) = (peer.clone(), Arc::clone(&self.cluster));
+        let path = request.uri().path().to_owned();
+        Box::new(move |answer| {
+            let who = peer.clone();
+            let told = move |denied: wasmatrix_identity::Denied| {
+                let reason = denied.to_string();
+                refused(&cluster, Some(&who), &path, &reason);
+                to_status(&cluster.failure(ErrorCode::PermissionDenied, reason))
+            };
+            answer.map(|body| Body::new(Lasting::new(body, peer, told)))
+        })
+    }
 }
+
+/// What is done to an answer before it is given.
+type Limit = Box<dyn FnOnce(http::Response<Body>) -> http::Response<Body> + Send>;
 
 impl<S> Layer<S> for Guard {
     type Service = Guarded<S>;
@@ -130,7 +170,7 @@ where
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<http::Response<Body>, Infallible>>>;
+    type Future = Either<MapOk<S::Future, Limit>, Ready<Result<http::Response<Body>, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.service.poll_ready(cx)
@@ -138,7 +178,10 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.guard.check(&request) {
-            Ok(()) => Either::Left(self.service.call(request)),
+            Ok(()) => {
+                let limit = self.guard.last(&request);
+                Either::Left(self.service.call(request).map_ok(limit))
+            }
             Err(failure) => Either::Right(ready(Ok(to_status(&failure).into_http()))),
         }
     }
@@ -152,7 +195,7 @@ mod tests {
     async fn a_flood_of_refusals_does_not_become_a_flood_of_facts() {
         let refusals = Refusals::default();
         let told = (0..1000).filter(|_| refusals.admit(Instant::now())).count();
-        assert_eq!(told, REFUSALS_BURST as usize);
+        assert_eq!(told, REFUSALS.burst as usize);
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!((0..1000).filter(|_| refusals.admit(Instant::now())).count(), 5);
     }

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use wasmatrix_model::{Clock, FactKind, NodeId, SystemClock, failure::Invalid};
 
 use crate::{
-    access::Refusals,
+    access::{Refusals, record_handshakes},
     artifacts::Artifacts,
     cluster::Cluster,
     dial::{Dial, PlainText},
@@ -146,6 +146,13 @@ impl ControlPlane {
     /// this process attends by it; it is also the way for a client that is not to open a port.
     pub fn in_process(&self) -> Channel {
         server::in_process(Arc::clone(&self.0.cluster))
+    }
+
+    /// Makes facts of handshakes that are refused at a socket, if it is for the certificate that was shown: `refusals` are
+    /// those of a `wasmatrix_identity::Incoming` that it is served on.
+    pub fn record_refusals(&self, refusals: wasmatrix_identity::Refusals) {
+        let cluster = self.cluster();
+        cluster.spawn(record_handshakes(Arc::clone(cluster), refusals));
     }
 
     pub(crate) fn cluster(&self) -> &Arc<Cluster> {

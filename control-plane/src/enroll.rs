@@ -1,8 +1,14 @@
 //! How machines get certificates: a token is made for an admin, and redeemed once; a node that has a certificate gets the
 //! next one by showing it.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use wasmatrix_identity::{
     Authority, For, Order, Peer, ProvenRequest, RedeemError, Role, Token, TokenOrder, Tokens,
@@ -10,7 +16,11 @@ use wasmatrix_identity::{
 use wasmatrix_model::{ErrorCode, Failure, NodeId, Timestamp, failure::Invalid};
 use wasmatrix_wire::{failure::to_status, time::timestamp_to_v1, v1, v1::enrollment_server};
 
-use crate::{access::refused, cluster::Cluster};
+use crate::{
+    access::refused,
+    allowance::{Allowance, Rate},
+    cluster::Cluster,
+};
 
 /// Longest request, in bytes.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -18,18 +28,42 @@ const REQUEST_BYTES_MAX: usize = 64 << 10;
 const VALID_FOR: Duration = Duration::from_secs(15 * 60);
 const VALID_FOR_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How often one node may have its certificate renewed. Each is noted on the disk.
+const RENEWALS: Rate = Rate { burst: 20, every: Duration::from_secs(60) };
+/// Nodes whose renewals are counted, before those are left out that have none to be counted any more.
+const RENEWING_MAX: usize = 4096;
+
 /// What signs, and what may be redeemed.
 #[derive(Debug)]
 pub struct Joining {
     authority: Authority,
     tokens: Tokens,
+    /// How long the certificates of nodes are good. `None`: as long as is usual.
+    valid_for: Option<Duration>,
+    renewals: Mutex<HashMap<NodeId, Allowance>>,
 }
 
 impl Joining {
     /// Joining by that authority's signature. No tokens yet.
     pub fn new(authority: Authority, clock: Arc<dyn wasmatrix_model::Clock>) -> Self {
         let tokens = Tokens::new(authority.fingerprint(), clock);
-        Self { authority, tokens }
+        Self { authority, tokens, valid_for: None, renewals: Mutex::default() }
+    }
+
+    /// The same, but the certificates of nodes are good for that long.
+    #[must_use]
+    pub fn valid_for(self, valid_for: Option<Duration>) -> Self {
+        Self { valid_for, ..self }
+    }
+
+    /// Whether a node may have another certificate so soon.
+    fn admit(&self, node: &NodeId, now: Instant) -> bool {
+        let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        if renewals.len() >= RENEWING_MAX {
+            renewals.retain(|_, allowance| !allowance.is_full(RENEWALS, now));
+        }
+        let allowance = renewals.entry(node.clone()).or_insert_with(|| Allowance::full(RENEWALS, now));
+        allowance.take(RENEWALS, now)
     }
 
     /// Makes a token with which one machine may join.
@@ -94,10 +128,18 @@ impl Enrollment {
             .map_err(|error| cluster.invalid("certificate_signing_request", error.to_string()))?;
         let by = self.entitle(joining, request, &node, peer)?;
         let now = cluster.clock.now();
-        let order = Order::new(Role::Node(node.clone()));
-        let (certificate, identity) = joining.authority.sign(&proven, &order, now).map_err(|error| {
+        let mut order = Order::new(Role::Node(node.clone()));
+        if let Some(valid_for) = joining.valid_for {
+            order = order.valid_for(valid_for);
+        }
+        // A token was redeemed; a certificate may have been taken back since.
+        let entitled = || !request.token.is_empty() || !peer.revoked_on_disk();
+        let signed = joining.authority.sign_if(&proven, &order, now, entitled).map_err(|error| {
             tracing::error!(%error, "a certificate could not be signed");
             cluster.failure(ErrorCode::Internal, "the certificate could not be signed")
+        })?;
+        let (certificate, identity) = signed.ok_or_else(|| {
+            cluster.failure(ErrorCode::PermissionDenied, "the certificate that was shown was revoked")
         })?;
         tracing::info!(%node, by, certificate = %identity.fingerprint, "a node was given a certificate");
         Ok(v1::EnrollResponse {
@@ -123,6 +165,11 @@ impl Enrollment {
             shown.speaks_for(node).map_err(|error| denied(error.to_string()))?;
             if shown.expired(self.cluster.clock.now()) {
                 return Err(denied("the certificate expired: join again with a token".to_owned()));
+            }
+            if !joining.admit(node, Instant::now()) {
+                let message =
+                    format!("node {node} has had many certificates lately: wait a minute for the next");
+                return Err(self.cluster.failure(ErrorCode::ResourceExhausted, message));
             }
             return Ok(shown.to_string());
         }
@@ -173,7 +220,12 @@ impl enrollment_server::Enrollment for Enrollment {
             let message = "certificates are given over TLS alone: a token in plain text would be anybody's";
             return Err(to_status(&self.cluster.failure(ErrorCode::PermissionDenied, message)));
         };
-        let answer = self.enroll_now(&request.into_inner(), &peer).map_err(|failure| {
+        let (this, request, who) = (self.clone(), request.into_inner(), peer.clone());
+        // What is signed is noted on the disk.
+        let signing = tokio::task::spawn_blocking(move || this.enroll_now(&request, &who));
+        let broken =
+            |_| Err(self.cluster.failure(ErrorCode::Internal, "the certificate could not be signed"));
+        let answer = signing.await.unwrap_or_else(broken).map_err(|failure| {
             if failure.code == ErrorCode::PermissionDenied {
                 refused(&self.cluster, Some(&peer), "/wasmatrix.v1.Enrollment/Enroll", &failure.message);
             }

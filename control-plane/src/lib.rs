@@ -20,6 +20,7 @@
 //! | `service` | validates each request of users and hands it on |
 //! | `counted` | how many connections are served |
 //! | [`access`] | the roles that each method needs |
+//! | `allowance` | how often what others ask for may happen |
 //! | [`enroll`] | how machines get certificates |
 //! | `attend` | the service by which nodes attend |
 //! | `cluster` | all that is known, and what follows when a node is heard or falls silent |
@@ -44,6 +45,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod allowance;
 mod artifacts;
 mod attend;
 mod cluster;

@@ -28,6 +28,9 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// How often an idle connection is asked whether its other end is still there, and how long the answer may take.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// After how long a connection takes no more requests, so that the next is made with the certificates of then. What is in
+/// flight goes on.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3600);
 /// Bytes in flight between the two ends of a pipe.
 const PIPE_BYTES: usize = 1 << 20;
 /// Connections that wait to be accepted.
@@ -75,6 +78,7 @@ where
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER_MAX))
+        .max_connection_age(CONNECTION_AGE_MAX)
         .layer(Guard::new(Arc::clone(cluster)))
         .add_service(health)
         .add_service(reflection)

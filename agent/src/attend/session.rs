@@ -202,9 +202,12 @@ fn our_own_fault(status: &Status) -> Option<&DialError> {
     let mut cause = status.source();
     while let Some(error) = cause {
         match error.downcast_ref() {
-            Some(DialError::Unreachable { .. } | DialError::Unproven { .. } | DialError::TimedOut { .. }) => {
-                return None;
-            }
+            Some(
+                DialError::Unreachable { .. }
+                | DialError::Unproven { .. }
+                | DialError::Refused { .. }
+                | DialError::TimedOut { .. },
+            ) => return None,
             Some(fault) => return Some(fault),
             None => cause = error.source(),
         }

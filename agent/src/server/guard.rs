@@ -9,10 +9,13 @@ use std::{
     time::Instant,
 };
 
-use futures::future::Either;
+use futures::{
+    TryFutureExt as _,
+    future::{Either, MapOk},
+};
 use tonic::{body::Body, codegen::http, metadata::MetadataMap, server::NamedService};
 use tower::Service;
-use wasmatrix_identity::{Access, Peer};
+use wasmatrix_identity::{Access, Denied, Lasting, Peer};
 use wasmatrix_model::{ErrorCode, FactKind, Failure};
 use wasmatrix_wire::{failure::to_status, protocol, v1::agent_server::AgentServer};
 
@@ -59,6 +62,24 @@ impl Guarded {
         })
     }
 
+    /// What becomes of an answer on its way out: it ends when the certificate of whom it is for does.
+    fn last(&self, request: &http::Request<Body>) -> Limit {
+        let Some(peer) = request.extensions().get::<Peer>().filter(|peer| peer.identity.is_some()) else {
+            return Box::new(|answer| answer);
+        };
+        let (peer, guard) = (peer.clone(), self.clone());
+        let path = request.uri().path().to_owned();
+        Box::new(move |answer| {
+            let who = peer.clone();
+            let told = move |denied: Denied| {
+                let reason = denied.to_string();
+                guard.record(&who, &path, &reason);
+                to_status(&guard.agent.failure(ErrorCode::PermissionDenied, reason))
+            };
+            answer.map(|body| Body::new(Lasting::new(body, peer, told)))
+        })
+    }
+
     fn record(&self, peer: &Peer, path: &str, reason: &str) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if refusals.ask(Instant::now()) {
@@ -83,11 +104,16 @@ impl NamedService for Guarded {
 }
 
 type Answer = Result<http::Response<Body>, Infallible>;
+/// What is done to an answer before it is given.
+type Limit = Box<dyn FnOnce(http::Response<Body>) -> http::Response<Body> + Send>;
 
 impl Service<http::Request<Body>> for Guarded {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Either<<AgentServer<AgentService> as Service<http::Request<Body>>>::Future, Ready<Answer>>;
+    type Future = Either<
+        MapOk<<AgentServer<AgentService> as Service<http::Request<Body>>>::Future, Limit>,
+        Ready<Answer>,
+    >;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<http::Request<Body>>::poll_ready(&mut self.service, cx)
@@ -95,7 +121,10 @@ impl Service<http::Request<Body>> for Guarded {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.check(&request) {
-            Ok(()) => Either::Left(self.service.call(request)),
+            Ok(()) => {
+                let limit = self.last(&request);
+                Either::Left(self.service.call(request).map_ok(limit))
+            }
             Err(failure) => Either::Right(ready(Ok(to_status(&failure).into_http()))),
         }
     }

@@ -26,6 +26,7 @@ pub(crate) struct Cluster {
     issuer: Authority,
     address: SocketAddr,
     serving: JoinHandle<()>,
+    own: LiveCredentials,
     _control_plane: ControlPlane,
 }
 
@@ -56,11 +57,12 @@ impl Cluster {
         let address = listener.local_addr().unwrap();
         let incoming =
             credentials.incoming(listener, ClientCertificate::Optional, HandshakeLimits::default()).unwrap();
+        control_plane.record_refusals(incoming.refusals());
         let served = control_plane.clone();
         let serving = tokio::spawn(async move {
             let _ = serve(incoming, served, std::future::pending(), Duration::ZERO).await;
         });
-        Self { dir, clock, issuer, address, serving, _control_plane: control_plane }
+        Self { dir, clock, issuer, address, serving, own: credentials, _control_plane: control_plane }
     }
 
     /// The credentials of somebody of that role.
@@ -77,6 +79,21 @@ impl Cluster {
 
     fn channel(&self, dialer: &Dialer) -> Channel {
         dialer.channel(&endpoint(&format!("https://{}", self.address)).unwrap())
+    }
+
+    pub(crate) fn member_channel(&self, member: &LiveCredentials) -> Channel {
+        self.channel(&member.dialer(Expected::ControlPlane))
+    }
+
+    /// The control plane's own.
+    pub(crate) fn own(&self) -> LiveCredentials {
+        self.own.clone()
+    }
+
+    /// The credentials of somebody of that role, for so long.
+    pub(crate) fn member_for(&self, role: Role, name: &str, life: Duration) -> LiveCredentials {
+        let bundle = self.issuer.issue(&Order::new(role).valid_for(life), self.clock.now()).unwrap();
+        self.write(&bundle, name)
     }
 
     pub(crate) fn user(&self, member: &LiveCredentials) -> StampedClient {
@@ -125,10 +142,19 @@ pub(crate) async fn attend(
     member: &LiveCredentials,
     registration: v1::Registration,
 ) -> Result<Attending, Status> {
+    attend_by(cluster, &member.dialer(Expected::ControlPlane), registration).await
+}
+
+/// The same over a connection of that kind.
+pub(crate) async fn attend_by(
+    cluster: &Cluster,
+    dialer: &Dialer,
+    registration: v1::Registration,
+) -> Result<Attending, Status> {
     let (says, said) = mpsc::channel(4);
     let part = Some(attend_request::Part::Registration(Box::new(registration)));
     says.send(v1::AttendRequest { part }).await.unwrap();
-    let mut nodes = NodesClient::new(cluster.channel(&member.dialer(Expected::ControlPlane)));
+    let mut nodes = NodesClient::new(cluster.channel(dialer));
     let mut answers = nodes.attend(ReceiverStream::new(said)).await?.into_inner();
     answers.message().await?.unwrap();
     Ok(Attending { _says: says, answers })

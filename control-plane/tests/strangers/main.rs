@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what a test takes for granted and is not so ends it")]
 
 mod cluster;
+mod lasting;
+mod limits;
 
 use futures::StreamExt as _;
 use tonic::Code;

@@ -6,6 +6,8 @@
 //!                        └─ at most 512 without a proof; one source can't keep the others out
 //! ```
 //!
+//! After that, those without a certificate are few and do not stay, and one certificate has so many connections.
+//!
 //! Handshakes run beside each other and beside the accepting, so a slow client delays nobody. Each one that is refused
 //! is counted, and logged with the peer's address and the reason, at a bounded rate.
 
@@ -21,7 +23,7 @@ use std::{
 use futures::{Stream, StreamExt as _, stream::BoxStream};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{broadcast, watch},
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
@@ -29,12 +31,16 @@ use tokio_rustls::TlsAcceptor;
 
 mod connection;
 mod crowd;
+mod guests;
+mod lasting;
 
 pub use connection::{Connection, Peer};
 pub use crowd::Source;
+pub use lasting::Lasting;
 
 use crate::{bucket::Bucket, certificate::Identity, explain::explain_io, live::LiveCredentials, role::Role};
 use crowd::{Admission, Crowd};
+use guests::Guests;
 
 /// Whether a client must show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +51,32 @@ pub enum ClientCertificate {
     Optional,
 }
 
-/// How much of a listener those may take who have proven nothing yet.
+/// How much of a listener those may take who have proven nothing, and how much each other one.
 #[derive(Clone, Copy, Debug)]
 pub struct HandshakeLimits {
     /// Connections whose handshake is not finished.
     pub unproven_max: usize,
     /// How long a handshake may last.
     pub handshake: Duration,
+    /// Connections after their handshake whose peers showed no certificate, where they need not.
+    pub strangers_max: usize,
+    /// How long such a connection may last.
+    pub strangers_for: Duration,
+    /// Connections with one certificate.
+    pub per_certificate_max: usize,
 }
 
 impl Default for HandshakeLimits {
-    /// 512 connections (of a process's usual 1024 file descriptors), 10 seconds.
+    /// 512 connections (of a process's usual 1024 file descriptors), 10 seconds; 256 strangers, for a minute; 256
+    /// connections with one certificate: a node has one, and a user one for each command that goes on.
     fn default() -> Self {
-        Self { unproven_max: 512, handshake: Duration::from_secs(10) }
+        Self {
+            unproven_max: 512,
+            handshake: Duration::from_secs(10),
+            strangers_max: 256,
+            strangers_for: Duration::from_secs(60),
+            per_certificate_max: 256,
+        }
     }
 }
 
@@ -69,6 +88,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LOG_BURST: u32 = 20;
 const LOG_PER_MINUTE: u32 = 60;
 
+/// Refusals that wait for whoever wants to be told of them.
+const TOLD_MAX: usize = 64;
+
 /// The certificate is not one to answer connections with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -77,19 +99,45 @@ const LOG_PER_MINUTE: u32 = 60;
 )]
 pub struct NotAServer(pub Role);
 
-/// How many handshakes were refused, for whatever reason. Clones count together.
-#[derive(Clone, Debug, Default)]
-pub struct Refusals(Arc<watch::Sender<u64>>);
+/// How many handshakes were refused, for whatever reason, and which. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Refusals {
+    count: Arc<watch::Sender<u64>>,
+    told: broadcast::Sender<Refused>,
+}
+
+/// A handshake that was refused.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// From where it came.
+    pub peer: SocketAddr,
+    /// Why, in words.
+    pub reason: String,
+    /// Whether it was for the certificate that was shown: an expired one, a revoked one, another cluster's. Who shows
+    /// none may have come by mistake.
+    pub by_certificate: bool,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { count: Arc::default(), told: broadcast::Sender::new(TOLD_MAX) }
+    }
+}
 
 impl Refusals {
     /// The count so far.
     pub fn count(&self) -> u64 {
-        *self.0.borrow()
+        *self.count.borrow()
     }
 
     /// Waits until so many have been refused, and logged as far as the rate allows.
     pub async fn reach(&self, count: u64) {
-        let _ = self.0.subscribe().wait_for(|refused| *refused >= count).await; // we hold the sender, so it goes on
+        let _ = self.count.subscribe().wait_for(|refused| *refused >= count).await; // we hold the sender, so it goes on
+    }
+
+    /// Those that are refused from now on. Whoever does not keep up misses some.
+    pub fn told(&self) -> broadcast::Receiver<Refused> {
+        self.told.subscribe()
     }
 }
 
@@ -137,6 +185,7 @@ impl LiveCredentials {
             certificate,
             limits,
             crowd: Crowd::new(limits.unproven_max),
+            guests: Guests::new(limits),
             handshakes: JoinSet::new(),
             log: RefusalLog {
                 refusals: refusals.clone(),
@@ -173,6 +222,7 @@ struct Door {
     certificate: ClientCertificate,
     limits: HandshakeLimits,
     crowd: Crowd<AbortHandle>,
+    guests: Guests,
     handshakes: JoinSet<Handshake>,
     log: RefusalLog,
 }
@@ -196,8 +246,13 @@ impl Door {
                     };
                     self.crowd.leave(ticket);
                     match outcome {
-                        Ok(connection) => return connection,
-                        Err(error) => self.refuse(address, &explain_io(&error)),
+                        Ok(connection) => match self.guests.enter(connection.peer(), Instant::now()) {
+                            Ok(guest) => return connection.of(guest),
+                            Err(reason) => self.refuse(address, &reason, false),
+                        },
+                        Err(error) => {
+                            self.refuse(address, &explain_io(&error), is_for_the_certificate(&error));
+                        }
                     }
                 }
             }
@@ -214,10 +269,11 @@ impl Door {
                 self.refuse(
                     address,
                     "too many connections were in their handshake, and this was the slowest",
+                    false,
                 );
             }
             Admission::Full => {
-                self.refuse(address, "too many connections are in their handshake");
+                self.refuse(address, "too many connections are in their handshake", false);
                 return;
             }
         }
@@ -255,8 +311,9 @@ impl Door {
         }
     }
 
-    fn refuse(&mut self, address: SocketAddr, reason: &str) {
-        self.log.refused(address, reason, self.credentials.clock().now());
+    fn refuse(&mut self, peer: SocketAddr, reason: &str, by_certificate: bool) {
+        let refused = Refused { peer, reason: reason.to_owned(), by_certificate };
+        self.log.refused(refused, self.credentials.clock().now());
     }
 }
 
@@ -288,6 +345,12 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
+/// Whether a certificate was shown, and that was the reason.
+fn is_for_the_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+}
+
 /// The peer was gone before it was accepted.
 fn is_peers_fault(error: &io::Error) -> bool {
     matches!(
@@ -305,13 +368,14 @@ struct RefusalLog {
 }
 
 impl RefusalLog {
-    fn refused(&mut self, peer: SocketAddr, reason: &str, now: wasmatrix_model::Timestamp) {
+    fn refused(&mut self, refused: Refused, now: wasmatrix_model::Timestamp) {
         if self.bucket.take(now) {
-            let unlogged = std::mem::take(&mut self.silent);
+            let (unlogged, Refused { peer, reason, .. }) = (std::mem::take(&mut self.silent), &refused);
             tracing::warn!(%peer, reason, unlogged, "a TLS handshake was refused");
         } else {
             self.silent += 1;
         }
-        self.refusals.0.send_modify(|count| *count += 1);
+        let _ = self.refusals.told.send(refused); // perhaps nobody wants to be told
+        self.refusals.count.send_modify(|count| *count += 1);
     }
 }

@@ -4,6 +4,7 @@
 //! DIR/             0700
 //!   ca.pem         0644, the authority's certificate, 10 years; its fingerprint is in every join token
 //!   ca-key.pem     0600, its key: whoever has it can be anybody
+//!   issued.txt     0600, what it has signed
 //! ```
 //!
 //! A request for a certificate (CSR) proves that its sender has the key, and nothing else of it is believed: role,
@@ -22,11 +23,15 @@ use rustls::pki_types::CertificateDer;
 use wasmatrix_model::Timestamp;
 use x509_parser::time::ASN1Time;
 
+mod ledger;
 mod order;
 mod request;
 
+pub use ledger::{Held, ISSUED_FILE, Issued, hold, issued};
 pub use order::{BadOrder, Host, NotAHost, Order};
 pub use request::{BadRequest, KeyAndRequest, ProvenRequest};
+
+use ledger::Ledger;
 
 use crate::{
     certificate::{self, Fingerprint, Identity},
@@ -43,7 +48,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long an authority is valid.
 pub const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * DAY.as_secs());
 /// How far a certificate's beginning is put back, for machines whose clocks are behind.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 const SERIAL_BYTES: usize = 16;
 
 /// Signs certificates. Holds the key in memory; never prints it.
@@ -52,6 +57,7 @@ pub struct Authority {
     certificate: CertificateDer<'static>,
     pem: String,
     not_after: Timestamp,
+    ledger: Ledger,
 }
 
 /// Why there is no authority, or it did not sign.
@@ -145,7 +151,7 @@ impl Authority {
             return Err(AuthorityError::NotValidNow { dir: dir.into(), not_before, not_after });
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|_| no_cert())?;
-        Ok(Self { issuer, pem, not_after, certificate: certificate.clone() })
+        Ok(Self { issuer, pem, not_after, certificate: certificate.clone(), ledger: Ledger::of(dir) })
     }
 
     /// By which a joiner recognizes the authority.
@@ -163,10 +169,10 @@ impl Authority {
         self.not_after
     }
 
-    /// Makes a key and a certificate for it.
+    /// Makes a key and a certificate for it. Blocks until what was signed is noted on the disk.
     ///
     /// # Errors
-    /// The order can't be signed; see [`BadOrder`].
+    /// The order can't be signed, see [`BadOrder`]; or it can't be noted.
     pub fn issue(&self, order: &Order, now: Timestamp) -> Result<Bundle, AuthorityError> {
         let key = KeyPair::generate().map_err(AuthorityError::Signing)?;
         let certificate_pem = self.certify(order, &key, now)?.0;
@@ -178,10 +184,10 @@ impl Authority {
     }
 
     /// Makes a certificate for the key of a request. What the request says of role, name or addresses is not read.
-    /// Answers the certificate in PEM and what it says.
+    /// Answers the certificate in PEM and what it says. Blocks until what was signed is noted on the disk.
     ///
     /// # Errors
-    /// The order can't be signed; see [`BadOrder`].
+    /// The order can't be signed, see [`BadOrder`]; or it can't be noted.
     pub fn sign(
         &self,
         request: &ProvenRequest,
@@ -191,8 +197,37 @@ impl Authority {
         self.certify(order, request.key(), now)
     }
 
+    /// The same for one who may have lost the right to it meanwhile: `entitled` is asked while nobody can take anything
+    /// back (see [`hold`]), so that a certificate that is taken back is not renewed at the same moment. `None`: it is not.
+    ///
+    /// # Errors
+    /// As [`Authority::sign`].
+    pub fn sign_if(
+        &self,
+        request: &ProvenRequest,
+        order: &Order,
+        now: Timestamp,
+        entitled: impl FnOnce() -> bool,
+    ) -> Result<Option<(String, Identity)>, AuthorityError> {
+        let held = self.ledger.hold()?;
+        if !entitled() {
+            return Ok(None);
+        }
+        self.certify_held(&held, order, request.key(), now).map(Some)
+    }
+
     fn certify(
         &self,
+        order: &Order,
+        key: &impl PublicKeyData,
+        now: Timestamp,
+    ) -> Result<(String, Identity), AuthorityError> {
+        self.certify_held(&self.ledger.hold()?, order, key, now)
+    }
+
+    fn certify_held(
+        &self,
+        held: &Held,
         order: &Order,
         key: &impl PublicKeyData,
         now: Timestamp,
@@ -215,6 +250,8 @@ impl Authority {
         let identity = Identity::from_der(certificate.der()).map_err(|_| {
             AuthorityError::Signing(rcgen::Error::CouldNotParseCertificate) // what we made, we can read
         })?;
+        // Before anybody has it: one that nobody knows of can't be taken back.
+        self.ledger.add(held, &Issued::from(&identity), now)?;
         Ok((certificate.pem(), identity))
     }
 }

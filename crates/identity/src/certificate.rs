@@ -1,6 +1,6 @@
 //! Reading a certificate: who holds it, until when, and by which fingerprint it is known.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use rustls::pki_types::CertificateDer;
 use wasmatrix_model::{Digest, NodeId, Timestamp};
@@ -12,6 +12,7 @@ use x509_parser::{
 
 use crate::{
     access::Denied,
+    authority::CLOCK_SKEW,
     role::{Role, UnknownRole},
 };
 
@@ -109,9 +110,23 @@ impl Identity {
 
     /// Whether less than a third of the certificate's life is left: the time to ask for the next one.
     pub fn renewal_due(&self, now: Timestamp) -> bool {
-        let life = self.not_after.as_second().saturating_sub(self.not_before.as_second());
-        let left = self.not_after.as_second().saturating_sub(now.as_second());
-        left < life / 3
+        self.renewal_in(now).is_zero()
+    }
+
+    /// How long until less than a third of the certificate's life is left; zero from then on.
+    pub fn renewal_in(&self, now: Timestamp) -> Duration {
+        // Its beginning was put back when it was signed, and that time is no part of its life.
+        let begin = self.not_before.saturating_add(CLOCK_SKEW).unwrap_or(self.not_before);
+        let life = self.not_after.duration_since(begin.min(self.not_after)).unsigned_abs();
+        let due = self.not_after.saturating_sub(life / 3).unwrap_or(self.not_after);
+        now.duration_until(due.max(now)).unsigned_abs()
+    }
+
+    /// How long until the certificate is over; zero from then on.
+    pub fn ends_in(&self, now: Timestamp) -> Duration {
+        // Its last second counts whole.
+        let end = self.not_after.saturating_add(Duration::from_secs(1)).unwrap_or(Timestamp::MAX);
+        now.duration_until(end.max(now)).unsigned_abs()
     }
 
     /// Whether it may speak for that node: only the node itself may.
@@ -217,4 +232,42 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
         hex
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A certificate that was signed at second 1,000 for that long.
+    fn signed_for(life: i64) -> Identity {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        Identity {
+            role: Role::Node("a".parse().unwrap()),
+            name: "a".into(),
+            fingerprint: Fingerprint::of(b""),
+            serial: "01".into(),
+            not_before: at(1_000).saturating_sub(CLOCK_SKEW).unwrap(),
+            not_after: at(1_000 + life),
+        }
+    }
+
+    #[test]
+    fn a_renewal_is_due_when_a_third_is_left_however_short_the_life() {
+        for life in [3, 30, 3_000, 30 * DAY_SECONDS] {
+            let identity = signed_for(life);
+            let after = |seconds| Timestamp::from_second(1_000 + seconds).unwrap();
+            assert_eq!(identity.renewal_in(after(0)), Duration::from_secs((life / 3 * 2).unsigned_abs()));
+            assert!(
+                !identity.renewal_due(after(life / 3 * 2 - 1)) && identity.renewal_due(after(life / 3 * 2))
+            );
+            assert!(
+                !identity.expired(after(life)) && identity.ends_in(after(life)) == Duration::from_secs(1)
+            );
+            assert!(identity.expired(after(life + 1)) && identity.ends_in(after(life + 1)).is_zero());
+        }
+        // One of others' making may be younger than we put ours back.
+        let odd = Identity { not_before: Timestamp::from_second(1_000).unwrap(), ..signed_for(60) };
+        assert!(!odd.renewal_due(Timestamp::from_second(1_050).unwrap()));
+        assert!(odd.renewal_due(Timestamp::from_second(1_061).unwrap()));
+    }
 }

@@ -25,9 +25,10 @@ use zeroize::Zeroizing;
 mod problem;
 mod revoked;
 
+pub(crate) use problem::another;
 pub use problem::{CredentialsError, Problem};
-pub use revoked::{REVOKED_FILE, revoke};
-pub(crate) use revoked::{Revoked, check as check_revoked};
+pub(crate) use revoked::check as check_revoked;
+pub use revoked::{REVOKED_FILE, RevokeError, Revoked, revoke};
 
 use crate::{
     certificate::{self, Fingerprint, Identity},
@@ -181,6 +182,7 @@ impl Credentials {
     pub fn load(dir: &Path, clock: &Arc<dyn Clock>) -> Result<Self, CredentialsError> {
         let bad = |problem| CredentialsError::Bad { dir: dir.into(), problem };
         let file = |source| CredentialsError::File { source };
+        files::trusted_dir(dir).map_err(file)?;
         let text = |name| {
             let bytes = files::read(&dir.join(name)).map_err(file)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -204,6 +206,15 @@ impl Credentials {
             }
             (proven, _) => proven.map_err(bad),
         }
+    }
+
+    /// Whether a process with our rights can write to `dir`, as a renewal has to.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn can_be_renewed_in(dir: &Path) -> Result<(), FileError> {
+        files::private_dir(dir)?;
+        files::writable(dir)
     }
 
     /// Who they say we are.

@@ -1,9 +1,10 @@
 //! The client's end: channels to a control plane or a node that has proven to be the one that was meant.
 //!
 //! Each connection takes the credentials as they are then, so a channel that lives for months reconnects with renewed
-//! ones. What goes wrong is said in words: where, and what the other end shows or refuses.
+//! ones; a connection that is not to outlive its certificate can be made to end when that is replaced. What goes wrong is said in words: where, and what the other end shows or refuses.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     io,
     pin::Pin,
@@ -15,7 +16,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -31,13 +32,17 @@ use crate::{
     verify::{Anchor, Expected, ServerVerifier},
 };
 
-/// How long resolving, connecting and the handshake may take together.
+/// How long resolving, connecting, the handshake and the server's first word may take together.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// As much as is read of the first word by itself.
+const FIRST_BYTES_MAX: usize = 256;
 
 /// Makes connections to one kind of server. It is also a tonic connector (`Service<Uri>`), for who needs that.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     how: How,
+    /// Whether its connections end when the credentials are replaced.
+    follows: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +54,7 @@ enum How {
 impl LiveCredentials {
     /// Dials whoever proves to be the expected one, and shows our certificate.
     pub fn dialer(&self, expected: Expected) -> Dialer {
-        Dialer { how: How::Member { credentials: self.clone(), expected } }
+        Dialer { how: How::Member { credentials: self.clone(), expected }, follows: false }
     }
 }
 
@@ -57,7 +62,14 @@ impl Dialer {
     /// Dials a control plane of which nothing is known but its authority's fingerprint, and shows no certificate: for
     /// joining with a token, which carries the fingerprint.
     pub fn pinned(authority: Fingerprint, clock: Arc<dyn Clock>) -> Self {
-        Self { how: How::Joiner { authority, clock } }
+        Self { how: How::Joiner { authority, clock }, follows: false }
+    }
+
+    /// The same, but each of its connections ends, whatever is in flight on it, when other credentials take the place of
+    /// those that it was made with: for a stream that goes on for months and is taken up again wherever it broke.
+    #[must_use]
+    pub fn following(self) -> Self {
+        Self { follows: true, ..self }
     }
 
     /// Connects now. `endpoint` is from [`endpoint`], with whatever timeouts and keep-alives the caller adds.
@@ -81,22 +93,43 @@ impl Dialer {
     }
 
     async fn shake_hands(&self, host: &str, port: u16, address: &str) -> Result<Dialled, DialError> {
+        let replaced = self.replaced();
         let config = self.config()?;
         let name =
             ServerName::try_from(host.to_owned()).map_err(|_| DialError::NoAddress(host.to_owned()))?;
         let unreachable = |source| DialError::Unreachable { address: address.to_owned(), source };
         let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
-        match TlsConnector::from(config).connect(name, stream).await {
-            Ok(stream) => Ok(Dialled(stream)),
-            // A connection that broke proves nothing of who was at its other end: that end may just have died.
-            Err(error) if !is_of_tls(&error) => {
-                Err(unreachable(io::Error::new(error.kind(), explain_io(&error))))
-            }
-            Err(error) => {
-                Err(DialError::Unproven { address: address.to_owned(), reason: explain_io(&error) })
-            }
-        }
+        // A connection that broke proves nothing of who was at its other end: that end may just have died.
+        let broken = |error: &io::Error| unreachable(io::Error::new(error.kind(), explain_io(error)));
+        let unproven = |error| match is_of_tls(&error) {
+            true => DialError::Unproven { address: address.to_owned(), reason: explain_io(&error) },
+            false => broken(&error),
+        };
+        let mut stream = TlsConnector::from(config).connect(name, stream).await.map_err(unproven)?;
+        // A server looks at our certificate when our part of the handshake is over. It speaks first, so what comes now is
+        // its first word, or its refusal.
+        let mut first = vec![0; FIRST_BYTES_MAX];
+        let refused =
+            |error: io::Error| DialError::Refused { address: address.to_owned(), reason: explain_io(&error) };
+        let read = match stream.read(&mut first).await {
+            Ok(0) => return Err(refused(io::ErrorKind::UnexpectedEof.into())),
+            Err(error) if !is_of_tls(&error) => return Err(broken(&error)),
+            read => read.map_err(refused)?,
+        };
+        first.truncate(read);
+        Ok(Dialled { stream, first: first.into(), replaced })
+    }
+
+    /// When the credentials of a connection that is made now are replaced, if that is to end it.
+    fn replaced(&self) -> Option<Replaced> {
+        let How::Member { credentials, .. } = &self.how else { return None };
+        let mut changes = self.follows.then(|| credentials.changes())?;
+        let made_with = changes.borrow_and_update().identity().fingerprint;
+        Some(Box::pin(async move {
+            // Other authorities or other revocations are no reason.
+            let _ = changes.wait_for(|now| now.identity().fingerprint != made_with).await;
+        }))
     }
 
     fn config(&self) -> Result<Arc<rustls::ClientConfig>, DialError> {
@@ -165,6 +198,14 @@ pub enum DialError {
         /// Why, in words.
         reason: String,
     },
+    /// The one that was meant answers, and does not want us.
+    #[error("{address} was reached, and {reason}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// Why, in words.
+        reason: String,
+    },
     /// Somebody answers, too slowly.
     #[error("{address} did not finish a TLS handshake within {} seconds", CONNECT_MAX.as_secs())]
     TimedOut {
@@ -207,10 +248,24 @@ fn host_and_port(uri: &Uri) -> Option<(String, u16)> {
     Some((host.to_owned(), authority.port_u16()?)).filter(|(host, _)| !host.is_empty())
 }
 
-/// A connection that was made. In TLS 1.3 a server refuses a client's certificate only after the client's handshake is
-/// done, so the first read may bring the refusal, which is put into words here.
-#[derive(Debug)]
-pub struct Dialled(TlsStream<TcpStream>);
+/// A connection that was made, and over which the server has begun to speak.
+pub struct Dialled {
+    stream: TlsStream<TcpStream>,
+    /// What it said so far and nobody has read.
+    first: VecDeque<u8>,
+    replaced: Option<Replaced>,
+}
+
+type Replaced = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl std::fmt::Debug for Dialled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialled").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+/// What ends a connection whose credentials were replaced.
+const REPLACED: &str = "our certificate was renewed, and the connection is made anew with it";
 
 /// Whether TLS objects to something, and not the network.
 fn is_of_tls(error: &io::Error) -> bool {
@@ -230,13 +285,24 @@ impl AsyncRead for Dialled {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf).map_err(in_words)
+        if let Some(replaced) = &mut self.replaced
+            && replaced.as_mut().poll(cx).is_ready()
+        {
+            self.replaced = None;
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, REPLACED)));
+        }
+        if !self.first.is_empty() {
+            let fits = self.first.len().min(buf.remaining());
+            self.first.drain(..fits).for_each(|byte| buf.put_slice(&[byte]));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf).map_err(in_words)
     }
 }
 
 impl AsyncWrite for Dialled {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf).map_err(in_words)
+        Pin::new(&mut self.stream).poll_write(cx, buf).map_err(in_words)
     }
 
     fn poll_write_vectored(
@@ -244,19 +310,19 @@ impl AsyncWrite for Dialled {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs).map_err(in_words)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs).map_err(in_words)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(in_words)
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(in_words)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

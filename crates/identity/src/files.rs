@@ -10,7 +10,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 /// Largest file that is read: room for a bundle of authorities, none for a mistake.
-pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Who may read what is written. Its writer alone may write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum FileError {
     #[error("{} is missing", .0.display())]
     Missing(PathBuf),
     /// The file is larger than any such file is.
-    #[error("{} is larger than {FILE_BYTES_MAX} bytes, so it is not what it should be", .0.display())]
+    #[error("{} is larger than such a file may be, so it is not what it should be", .0.display())]
     TooLarge(PathBuf),
     /// Reading failed.
     #[error("{} could not be read", path.display())]
@@ -94,14 +94,33 @@ pub(crate) fn private_dir(dir: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Reads a file that anybody may know.
+/// Refuses a directory in which anybody can put other files in the place of those that are believed.
+pub(crate) fn trusted_dir(dir: &Path) -> Result<(), FileError> {
+    match fs::metadata(dir).map(|metadata| metadata.mode() & 0o777) {
+        Ok(mode) if mode & 0o002 != 0 => {
+            Err(FileError::Exposed { path: dir.into(), danger: "written", mode, wanted: 0o700 })
+        }
+        // What is wrong otherwise comes up where its files are read.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Reads a file that anybody may know, and not everybody may write.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    read_if(path, |_| Ok(()))
+    read_up_to(path, FILE_BYTES_MAX)
+}
+
+/// The same of a file that may be of another size.
+pub(crate) fn read_up_to(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
+    read_if(path, bytes_max, |mode| match mode {
+        _ if mode & 0o002 == 0 => Ok(()),
+        _ => Err(FileError::Exposed { path: path.into(), danger: "written", mode, wanted: 0o644 }),
+    })
 }
 
 /// Reads a key: refused if others than its owner and group may read it, or others than its owner may write it.
 pub(crate) fn read_key(path: &Path) -> Result<Vec<u8>, FileError> {
-    read_if(path, |mode| {
+    read_if(path, FILE_BYTES_MAX, |mode| {
         let exposed = |danger| FileError::Exposed { path: path.into(), danger, mode, wanted: 0o600 };
         match mode {
             _ if mode & 0o022 != 0 => Err(exposed("written")),
@@ -111,7 +130,11 @@ pub(crate) fn read_key(path: &Path) -> Result<Vec<u8>, FileError> {
     })
 }
 
-fn read_if(path: &Path, check: impl FnOnce(u32) -> Result<(), FileError>) -> Result<Vec<u8>, FileError> {
+fn read_if(
+    path: &Path,
+    bytes_max: u64,
+    check: impl FnOnce(u32) -> Result<(), FileError>,
+) -> Result<Vec<u8>, FileError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => FileError::Missing(path.into()),
         _ => FileError::Read { path: path.into(), source },
@@ -123,8 +146,8 @@ fn read_if(path: &Path, check: impl FnOnce(u32) -> Result<(), FileError>) -> Res
     let file = File::open(path).map_err(failed)?;
     check(file.metadata().map_err(failed)?.permissions().mode() & 0o777)?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > bytes_max {
         return Err(FileError::TooLarge(path.into()));
     }
     Ok(bytes)
@@ -154,6 +177,19 @@ pub(crate) fn write(
         _ => failed(error.error),
     })?;
     sync_dir(dir).map_err(failed)
+}
+
+/// Keeps every other process that asks for the same out of `dir`, until it is dropped: for who reads and then writes.
+pub(crate) fn lock(dir: &Path) -> Result<File, FileError> {
+    let failed = |source| FileError::Write { path: dir.into(), source };
+    let dir = File::open(dir).map_err(failed)?;
+    dir.lock().map_err(failed)?;
+    Ok(dir)
+}
+
+/// Whether files can be written to `dir`, tried by writing one.
+pub(crate) fn writable(dir: &Path) -> Result<(), FileError> {
+    NamedTempFile::new_in(dir).map(drop).map_err(|source| FileError::Write { path: dir.into(), source })
 }
 
 /// Gives a file another name, in place of what had it, and so that it lasts.

@@ -31,8 +31,10 @@
 //! | use credentials, and follow their files | [`LiveCredentials::open`], [`LiveCredentials::follow`], [`LiveCredentials::reload_now`] |
 //! | serve | [`LiveCredentials::incoming`] or [`Incoming::plain`] → tonic's `serve_with_incoming` |
 //! | call | [`endpoint`] and [`LiveCredentials::dialer`] → [`Dialer::channel`] |
+//! | know which certificates were signed | [`authority::issued`] |
 //! | refuse a certificate before its end | [`credentials::revoke`] |
 //! | know who calls | [`Peer::of`] the request, [`Peer::check`] its access, [`Identity::speaks_for`] a node |
+//! | answer at length | [`Lasting`], which ends with the caller's certificate |
 //!
 //! | module | what it says |
 //! |---|---|
@@ -64,10 +66,13 @@ mod tls;
 pub mod token;
 pub mod verify;
 
-pub use accept::{ClientCertificate, Connection, HandshakeLimits, Incoming, NotAServer, Peer, Refusals};
+pub use accept::{
+    ClientCertificate, Connection, HandshakeLimits, Incoming, Lasting, NotAServer, Peer, Refusals, Refused,
+};
 pub use access::{Access, Denied};
 pub use authority::{
-    Authority, AuthorityError, BadOrder, BadRequest, Host, KeyAndRequest, NotAHost, Order, ProvenRequest,
+    Authority, AuthorityError, BadOrder, BadRequest, Host, Issued, KeyAndRequest, NotAHost, Order,
+    ProvenRequest,
 };
 pub use certificate::{BadCertificate, Fingerprint, Identity, NotAFingerprint};
 pub use credentials::{Bundle, Credentials, CredentialsError, PrivateKeyPem, Problem};

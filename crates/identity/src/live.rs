@@ -182,10 +182,11 @@ impl LiveCredentials {
         }
         seen.warned = Some(mark);
         let (dir, expires) = (self.shared.dir.display(), identity.not_after);
+        let what_to_do = credentials::another(&identity.role);
         if identity.expired(now) {
-            tracing::error!(%dir, %expires, "the certificate has expired: no new connection is accepted or made with it");
+            tracing::error!(%dir, %expires, what_to_do, "the certificate has expired: no new connection is accepted or made with it");
         } else {
-            tracing::warn!(%dir, %expires, days_left = days, "the certificate expires soon: renew it");
+            tracing::warn!(%dir, %expires, days_left = days, what_to_do, "the certificate expires soon: renew it");
         }
     }
 

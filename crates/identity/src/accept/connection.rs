@@ -15,9 +15,11 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::guests::Guest;
 use crate::{
     access::{Access, Denied},
     certificate::Identity,
+    credentials::Revoked,
     live::LiveCredentials,
 };
 use wasmatrix_model::Timestamp;
@@ -32,13 +34,24 @@ pub struct Peer {
     /// Whether the connection is encrypted.
     pub encrypted: bool,
     /// Those by which the handshake was judged, for what they say by now.
-    credentials: Option<LiveCredentials>,
+    pub(super) credentials: Option<LiveCredentials>,
 }
 
 impl Peer {
     /// The peer of a request that came in through an [`crate::Incoming`]; `None` for any other.
     pub fn of<T>(request: &tonic::Request<T>) -> Option<&Self> {
         request.extensions().get()
+    }
+
+    /// Whether its certificate is on the list of those that are refused, as that lies on the disk now: what was taken back a
+    /// moment ago is found here before it is taken up everywhere. Blocks for a file read.
+    pub fn revoked_on_disk(&self) -> bool {
+        let (Some(identity), Some(credentials)) = (&self.identity, &self.credentials) else { return false };
+        match Revoked::in_dir(credentials.dir()) {
+            Ok(revoked) => revoked.contains(identity.fingerprint),
+            // A list that can't be read is not used, and the one before stays.
+            Err(_) => credentials.current().revoked(identity.fingerprint),
+        }
     }
 
     /// Whether its request may pass: its role is asked for, and its certificate has neither expired nor been revoked
@@ -71,7 +84,12 @@ impl std::fmt::Display for Peer {
 pub struct Connection {
     stream: Transport,
     peer: Peer,
+    /// Its place among those that are served. `None`: nobody counts.
+    guest: Option<Guest>,
 }
+
+/// What ends a connection without a certificate.
+const SENT_AWAY: &str = "a connection without a certificate is not kept for long";
 
 #[derive(Debug)]
 enum Transport {
@@ -82,7 +100,7 @@ enum Transport {
 impl Connection {
     pub(super) fn plain(stream: TcpStream, address: SocketAddr) -> Self {
         let peer = Peer { address, identity: None, encrypted: false, credentials: None };
-        Self { stream: Transport::Plain(stream), peer }
+        Self { stream: Transport::Plain(stream), peer, guest: None }
     }
 
     pub(super) fn tls(
@@ -92,7 +110,12 @@ impl Connection {
         credentials: LiveCredentials,
     ) -> Self {
         let peer = Peer { address, identity, encrypted: true, credentials: Some(credentials) };
-        Self { stream: Transport::Tls(Box::new(stream)), peer }
+        Self { stream: Transport::Tls(Box::new(stream)), peer, guest: None }
+    }
+
+    /// The same, in its place.
+    pub(super) fn of(self, guest: Guest) -> Self {
+        Self { guest: Some(guest), ..self }
     }
 
     /// Who is at its other end.
@@ -115,6 +138,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.guest.as_mut().is_some_and(|guest| guest.has_to_go(cx)) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, SENT_AWAY)));
+        }
         match &mut self.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),

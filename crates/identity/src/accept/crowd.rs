@@ -1,4 +1,5 @@
-//! Who may be in a handshake when not all can be: a pure rule, so that one source can't keep the others out.
+//! Who may be in a handshake, or stay without a certificate, when not all can: a pure rule, so that one source can't keep
+//! the others out.
 //!
 //! While there is room, everybody is let in. When there is none, a newcomer takes the place of the oldest of the source
 //! that has the most, if that source has more than the newcomer's would have then; otherwise it takes the place of the
@@ -27,7 +28,8 @@ impl Source {
     }
 }
 
-/// Those who are in a handshake. Tickets grow, so the lowest is the oldest.
+/// Those who are there, each with what ends its stay. Tickets grow, so the lowest is the oldest.
+#[derive(Debug)]
 pub(super) struct Crowd<H> {
     members: BTreeMap<u64, Member<H>>,
     by_source: HashMap<Source, usize>,
@@ -35,6 +37,7 @@ pub(super) struct Crowd<H> {
     next_ticket: u64,
 }
 
+#[derive(Debug)]
 struct Member<H> {
     source: Source,
     address: SocketAddr,

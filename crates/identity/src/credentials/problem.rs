@@ -120,9 +120,13 @@ pub enum Problem {
     Tls(#[source] rustls::Error),
 }
 
-fn another(role: &Role) -> &'static str {
+/// What to do about a certificate that is over.
+pub(crate) fn another(role: &Role) -> &'static str {
     match role {
-        Role::Node(_) => "join again with `wasmatrix join` and a new token",
+        Role::Node(_) => {
+            "join again with `wasmatrix join` and a token made for this node, or put another certificate there: it is \
+             taken up at once"
+        }
         _ => "issue another with `wasmatrix certs issue` on the control plane's machine",
     }
 }

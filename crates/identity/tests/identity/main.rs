@@ -1,6 +1,7 @@
 //! What the wire's security promises, tried with real handshakes over loopback and real tonic services.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops there")]
 
+mod attackers;
 mod authority;
 mod cluster;
 mod credentials;

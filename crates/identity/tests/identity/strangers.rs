@@ -95,7 +95,7 @@ async fn who_speaks_plain_text_to_tls_is_refused_and_logged() {
 async fn those_who_say_nothing_keep_nobody_out() {
     let (log, _guard) = Log::capture();
     let cluster = Cluster::new();
-    let limits = HandshakeLimits { unproven_max: 4, handshake: FOR_EVER };
+    let limits = HandshakeLimits { unproven_max: 4, handshake: FOR_EVER, ..HandshakeLimits::default() };
     let serving =
         serve_within(&cluster.control_plane(), ClientCertificate::Required, Access::MEMBER, limits).await;
     let mut silent = Vec::new();
@@ -176,7 +176,7 @@ async fn no_session_is_resumed_past_its_certificate() {
     }
 }
 
-async fn connect_from(source: &str, serving: &Serving) -> TcpStream {
+pub(crate) async fn connect_from(source: &str, serving: &Serving) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(source.parse().unwrap()).unwrap();
     socket.connect(serving.address).await.unwrap()
@@ -189,7 +189,7 @@ async fn closed(stream: &mut TcpStream) {
 }
 
 /// A client that is none of ours: it trusts `cluster`, shows whatever is in `files`, and keeps sessions.
-fn raw_config(cluster: &Cluster, files: &std::path::Path) -> Arc<rustls::ClientConfig> {
+pub(crate) fn raw_config(cluster: &Cluster, files: &std::path::Path) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(cluster.authority.certificate_pem().as_bytes()).unwrap())
@@ -211,7 +211,7 @@ fn raw_config(cluster: &Cluster, files: &std::path::Path) -> Arc<rustls::ClientC
 }
 
 #[derive(Debug)]
-struct TimeOf(Arc<HeldClock>);
+pub(crate) struct TimeOf(pub(crate) Arc<HeldClock>);
 
 impl rustls::time_provider::TimeProvider for TimeOf {
     fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
