@@ -16,7 +16,7 @@ use wasmatrix_telemetry::Format as LogFormat;
 
 use crate::value;
 
-pub(crate) use certs::{CertsInit, CertsIssue, CertsVerb};
+pub(crate) use certs::{CertsInit, CertsIssue, CertsRevoke, CertsVerb};
 pub(crate) use cluster::{Drain, NodeVerb, ProviderVerb, TokenVerb};
 pub(crate) use instance::{Definition, PlacementArgs, REPLICAS_MAX, Restart};
 pub(crate) use serve::{Agent, ControlArgs, ControlPlane, Join, NodeArgs, PlaceArgs, Up};

@@ -62,6 +62,12 @@ pub(crate) enum CliError {
         /// What kind of problem.
         kind: FileProblem,
     },
+    /// What was named is not there.
+    #[error("{message}")]
+    Absent {
+        /// What, and where to see what there is.
+        message: String,
+    },
     /// Who is at the other end could not be proven, or who we are.
     #[error("{message}")]
     Certificate {
@@ -177,7 +183,7 @@ impl CliError {
             Self::Invalid(_) | Self::Usage { .. } | Self::Manifest(_) => Exit::Usage,
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Deadline { .. } => Exit::Unavailable,
             Self::Certificate { .. } => Exit::Denied,
-            Self::File { kind: FileProblem::Missing, .. } => Exit::NotFound,
+            Self::File { kind: FileProblem::Missing, .. } | Self::Absent { .. } => Exit::NotFound,
             Self::File { kind: FileProblem::Artifact, .. } => Exit::Artifact,
             Self::File { kind: FileProblem::Unusable, .. }
             | Self::Answer { .. }
@@ -207,6 +213,7 @@ impl CliError {
             Self::Refused(failure) => failure.details.get("hint").cloned().or_else(|| hint_of(failure)),
             Self::Invalid(_)
             | Self::Usage { .. }
+            | Self::Absent { .. }
             | Self::Certificate { .. }
             | Self::File { .. }
             | Self::Manifest(_)

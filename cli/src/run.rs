@@ -107,6 +107,7 @@ pub(crate) const fn code_of(error: &CliError) -> u8 {
         | CliError::Broken { .. }
         | CliError::Deadline { .. }
         | CliError::Answer { .. }
+        | CliError::Absent { .. }
         | CliError::Certificate { .. }
         | CliError::Host { .. }
         | CliError::Output(_)

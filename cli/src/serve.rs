@@ -15,7 +15,8 @@
 //! | [`up`], [`control`], [`agent`], [`join`] | the verbs, and the halves they are made of |
 //! | [`node`] | a node from its flags |
 //! | [`discovery`] | where a control plane learns of nodes |
-//! | [`certified`] | the certificates of a process that serves, made and renewed |
+//! | [`certified`] | the certificates of a process that serves, made and followed |
+//! | [`enroll`], [`renewal`] | how a node gets its first certificate, and the next |
 //! | [`place`] | its files |
 //! | [`listen`] | its sockets, and which may be open to whom |
 //! | [`ways`] | how agents reach the control plane |
@@ -25,11 +26,13 @@ pub(crate) mod agent;
 mod certified;
 pub(crate) mod control;
 mod discovery;
+mod enroll;
 mod http;
 pub(crate) mod join;
 mod listen;
 mod node;
 mod place;
+mod renewal;
 pub(crate) mod up;
 mod ways;
 

@@ -4,18 +4,25 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bytesize::ByteSize;
-use jiff::fmt::friendly::SpanParser;
+use jiff::{SpanRelativeTo, fmt::friendly::SpanParser};
 use wasmatrix_model::{InstanceName, InstanceSpec, Labels, failure::Invalid, id::NAME_BYTES_MAX};
 
-/// A length of time: `500ms`, `10s`, `1h30m`.
+/// A length of time: `500ms`, `10s`, `1h30m`, `30d`. A day has 24 hours.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let shown = shown(text);
     if text.trim_start().starts_with('-') || text.trim_end().ends_with("ago") {
         return Err(format!("`{shown}` is negative, and time only goes forward"));
     }
-    SpanParser::new().parse_unsigned_duration(text.trim()).map_err(|_| {
-        format!("`{shown}` is no duration: write a number with its unit, e.g. 500ms, 10s or 1h30m")
-    })
+    let wrong =
+        || format!("`{shown}` is no duration: write a number with its unit, e.g. 500ms, 10s or 1h30m");
+    let parser = SpanParser::new();
+    if let Ok(duration) = parser.parse_unsigned_duration(text.trim()) {
+        return Ok(duration);
+    }
+    // Of days it has no opinion: they are of different lengths where clocks are changed.
+    let days = parser.parse_span(text.trim()).map_err(|_| wrong())?;
+    let duration = days.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(duration).map_err(|_| wrong())
 }
 
 /// A number of bytes: `64MiB`, `1.5GiB`, `65536`.
@@ -133,6 +140,8 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("1 hour, 30 minutes"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(duration("1d 12h"), Ok(Duration::from_secs(36 * 3600)));
         for bad in ["", "10", "s", "ten seconds", "1e9s", "99999999999999999999h", "10s10s", "NaNs"] {
             let problem = duration(bad).unwrap_err();
             assert!(problem.contains(bad) && problem.contains("10s"), "{problem}");

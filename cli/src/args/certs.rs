@@ -15,12 +15,20 @@ pub(crate) enum CertsVerb {
     /// Make one certificate, signed by the cluster's authority
     Issue(CertsIssue),
     /// Say of whom certificates are, until when, and what is wrong with them
-    #[command(after_help = "Example:\n  wasmatrix certs show -o wide")]
+    #[command(after_help = "\
+Examples:
+  wasmatrix certs show -o wide
+  wasmatrix certs show --issued")]
     Show {
         /// Their directory, or the directory of several [default: certs in the data directory]
         #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         dir: Option<PathBuf>,
+        /// All that the authority there has signed and is in use, wherever it lies, those of nodes included
+        #[arg(long, value_parser = FalseyValueParser::new())]
+        issued: bool,
     },
+    /// Take certificates back before their end, on open connections too
+    Revoke(CertsRevoke),
 }
 
 /// `certs init`
@@ -74,4 +82,37 @@ pub(crate) struct CertsIssue {
     /// Replace the one that is there
     #[arg(short, long, value_parser = FalseyValueParser::new())]
     pub force: bool,
+}
+
+/// `certs revoke`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wasmatrix certs revoke node/b
+  wasmatrix certs revoke viewer --name monitoring
+  wasmatrix certs revoke 5f6c0e…               a serial number, from `wasmatrix certs show --issued`
+  wasmatrix certs revoke sha256:90b1…          a fingerprint, from `wasmatrix certs show -o wide`
+
+Run it on the control plane's machine. It writes the certificates into revoked.txt beside the control plane's own. That
+file is followed: within 5 seconds, or at SIGHUP at once, they open nothing any more, and what they opened is shut. A
+node that was revoked is lost after the usual silence, and `wasmatrix node rm` gives up what it ran. It comes back with a
+new certificate alone, by a token from `wasmatrix token create --node NAME`. A user gets another one by
+`wasmatrix certs issue`. To take back what has been taken back already changes nothing. What was revoked by mistake is in
+force again when its line is deleted from the file.")]
+pub(crate) struct CertsRevoke {
+    /// Whose: node/NAME, viewer, operator, admin; or which: a serial number or a fingerprint
+    #[arg(value_name = "WHICH", required = true)]
+    pub which: Vec<String>,
+    /// Of that role, those of the holder with this name
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Of that role, those of all holders
+    #[arg(long, conflicts_with = "name", value_parser = FalseyValueParser::new())]
+    pub all: bool,
+    /// Where the directories `authority` and `control-plane` lie [default: certs in the data directory]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+    /// The credentials of who is to refuse them [default: control-plane in that directory]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub list: Option<PathBuf>,
 }

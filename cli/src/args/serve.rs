@@ -62,6 +62,9 @@ pub(crate) struct ControlArgs {
     /// A name or address at which other machines reach it, beside that of --cluster-listen; repeatable
     #[arg(long = "host", value_name = "HOST")]
     pub hosts: Vec<Host>,
+    /// How long the certificates of nodes are good, 10 s to 365 d: each renews its own when a third is left [default: 30d]
+    #[arg(long, value_name = "TIME", value_parser = value::duration)]
+    pub node_certs_valid_for: Option<Duration>,
     /// How often nodes say that they are there
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = value::duration)]
     pub heartbeat: Duration,
@@ -139,7 +142,9 @@ Examples:
   wasmatrix agent --control-plane https://10.0.0.1:7118 --certs /etc/wasmatrix/node --listen 10.0.0.2:7119
 
 A node without a control plane in its process. With https:// it shows the certificate in --certs, which also says what
-the node is called; `wasmatrix join` gets one by itself. Instances end with it; what they stored does not.
+the node is called; `wasmatrix join` gets one by itself, and `wasmatrix certs issue node/NAME` makes one. It is renewed
+by the control plane when a third of its time is left, and kept in --certs; with --no-renew that is left to you, and the
+log says in time when it ends. Instances end with the process; what they stored does not.
 
 The first SIGTERM drains, the second one ends everything at once, SIGHUP reads the certificates again.")]
 pub(crate) struct Agent {
@@ -152,6 +157,9 @@ pub(crate) struct Agent {
     /// Where the control plane reaches it, if that is not where it listens
     #[arg(long, value_name = "HOST:PORT", value_parser = value::authority)]
     pub advertise: Option<String>,
+    /// Leave the certificate as it is, because something else renews it; what is put in its place is taken up
+    #[arg(long, value_parser = FalseyValueParser::new())]
+    pub no_renew: bool,
     /// Where files lie, and how it ends.
     #[command(flatten)]
     pub place: PlaceArgs,

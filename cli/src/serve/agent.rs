@@ -10,7 +10,7 @@ use super::{
     certified::Certified,
     listen,
     node::Node,
-    place, tell, warn_of_plaintext,
+    place, renewal, tell, warn_of_plaintext,
     ways::{to_control_plane, to_control_plane_in_plain_text},
 };
 use crate::{
@@ -32,6 +32,11 @@ pub(crate) async fn agent(args: args::Agent, global: &Global) -> Result<u8, CliE
     let Some(("http", authority)) = url.split_once("://") else {
         let dir = global.certs.clone().unwrap_or_else(|| data_dir.join(certs::DIR).join(certs::NODE));
         let certified = Certified::open(&dir)?;
+        if args.no_renew {
+            renewal::leave(&certified.credentials, "--no-renew says so");
+        } else {
+            renewal::keep_renewed_or_say(&certified.credentials, url);
+        }
         let member = Member { url, listen: args.listen, advertise: args.advertise.as_deref() };
         return member.run(certified, &args.node, &args.place, &data_dir, &mut signals, global).await;
     };

@@ -10,7 +10,9 @@ use std::{
 
 use tokio::signal::unix::{self, SignalKind};
 use wasmatrix_control_plane::Joining;
-use wasmatrix_identity::{Credentials, Following, Host, LiveCredentials, Order, Overwrite, Reloaded, Role};
+use wasmatrix_identity::{
+    Credentials, Following, Host, LiveCredentials, Order, Overwrite, Reloaded, Role, credentials::Revoked,
+};
 use wasmatrix_model::{Clock, SystemClock};
 
 use crate::{certs, error::CliError};
@@ -77,15 +79,20 @@ impl ControlCerts {
     ///
     /// # Errors
     /// Half an authority is there, or something can't be read or written.
-    pub(super) fn prepare(certs: &Path, hosts: &[Host]) -> Result<Self, CliError> {
+    pub(super) fn prepare(
+        certs: &Path,
+        hosts: &[Host],
+        nodes_valid_for: Option<Duration>,
+    ) -> Result<Self, CliError> {
         let (authority, _) = certs::authority(certs)?;
         let own = certs.join(certs::CONTROL_PLANE);
         certs::issue(&authority, &certs::control_plane(hosts), &own, Overwrite::Replace)?;
         let admin = certs.join(certs::ADMIN);
-        if is_due(&admin) {
+        if is_due(&admin, &own) {
             certs::issue(&authority, &Order::new(Role::Admin), &admin, Overwrite::Replace)?;
         }
-        let joining = Arc::new(Joining::new(authority, Arc::new(SystemClock)));
+        let joining = Joining::new(authority, Arc::new(SystemClock)).valid_for(nodes_valid_for);
+        let joining = Arc::new(joining);
         Ok(Self { dir: certs.to_owned(), certified: Certified::open(&own)?, joining, admin })
     }
 
@@ -111,10 +118,14 @@ impl ControlCerts {
     }
 }
 
-/// Whether there is no certificate in `dir` that is good for a while.
-fn is_due(dir: &Path) -> bool {
+/// Whether there is no certificate in `dir` that is good for a while, and that the control plane, whose own are in
+/// `judge`, would let in.
+fn is_due(dir: &Path, judge: &Path) -> bool {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Credentials::load(dir, &clock).map_or(true, |credentials| credentials.identity().renewal_due(clock.now()))
+    let Ok(credentials) = Credentials::load(dir, &clock) else { return true };
+    let identity = credentials.identity();
+    let revoked = Revoked::in_dir(judge).is_ok_and(|revoked| revoked.contains(identity.fingerprint));
+    revoked || identity.renewal_due(clock.now())
 }
 
 #[cfg(test)]
@@ -124,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn a_control_plane_makes_its_certificates_once_and_its_own_each_time() {
         let dir = tempfile::tempdir().unwrap();
-        let prepare = || ControlCerts::prepare(dir.path(), &["10.0.0.1".parse().unwrap()]).unwrap();
+        let prepare = || ControlCerts::prepare(dir.path(), &["10.0.0.1".parse().unwrap()], None).unwrap();
         let (first, again) = (prepare(), prepare());
         let authority = |certs: &ControlCerts| certs.joining.token(None, None).unwrap().authority();
         assert_eq!(authority(&first), authority(&again));
@@ -135,6 +146,6 @@ mod tests {
         assert_eq!(Credentials::load(&first.admin, &clock).unwrap().identity().role, Role::Admin);
         // Half an authority is not taken for none: a new one would lock all nodes out.
         std::fs::remove_file(dir.path().join(certs::AUTHORITY).join("ca-key.pem")).unwrap();
-        assert!(ControlCerts::prepare(dir.path(), &[]).is_err());
+        assert!(ControlCerts::prepare(dir.path(), &[], None).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! A control plane: its sockets, its certificates, and its end.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use futures::stream::select_all;
 use tokio::task::JoinHandle;
@@ -15,6 +15,10 @@ use crate::{
     error::{CliError, Exit, chain},
     run::{RunExit, Signals},
 };
+
+/// How long the certificates of nodes may be good.
+const NODE_CERTS_VALID_FOR: RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The sockets at which a control plane answers.
 pub(super) struct Doors {
@@ -62,7 +66,10 @@ impl ClusterDoor {
             if wanted.ip().is_unspecified() { listen::own_address(None).await } else { Some(wanted.ip()) };
         let mut hosts = args.hosts.clone();
         hosts.extend(own.map(Host::Ip));
-        let certs = ControlCerts::prepare(&data_dir.join(certs::DIR), &hosts)?;
+        if args.node_certs_valid_for.is_some_and(|valid| !NODE_CERTS_VALID_FOR.contains(&valid)) {
+            return Err(CliError::usage("--node-certs-valid-for takes 10 s to 365 d"));
+        }
+        let certs = ControlCerts::prepare(&data_dir.join(certs::DIR), &hosts, args.node_certs_valid_for)?;
         let credentials = &certs.certified.credentials;
         // Who joins has no certificate yet.
         let optional = ClientCertificate::Optional;
@@ -103,9 +110,12 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    pub(super) fn begin(doors: Vec<Incoming>, plane: ControlPlane, grace: std::time::Duration) -> Self {
+    pub(super) fn begin(doors: Vec<Incoming>, plane: ControlPlane, grace: Duration) -> Self {
         let draining = CancellationToken::new();
         let told = draining.clone();
+        for door in &doors {
+            plane.record_refusals(door.refusals());
+        }
         let serving = wasmatrix_control_plane::serve(
             select_all(doors),
             plane,

@@ -1,33 +1,31 @@
 //! `join`: gets a certificate with a token, once, and runs the node that it is of.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use wasmatrix_control_plane::ControlPlane;
-use wasmatrix_identity::{Bundle, Dialer, Expected, KeyAndRequest, LiveCredentials, Overwrite, Role, Token};
+use wasmatrix_identity::{Dialer, Token};
 use wasmatrix_model::{Clock, NodeId, SystemClock};
 use wasmatrix_wire::{
     protocol::stamped,
-    v1::{
-        CreateJoinTokenRequest, EnrollRequest, control_plane_client::ControlPlaneClient,
-        enrollment_client::EnrollmentClient,
-    },
+    v1::{CreateJoinTokenRequest, control_plane_client::ControlPlaneClient},
 };
 
-use super::{agent::Member, certified::Certified, control::Doors, listen, place, tell};
+use super::{
+    agent::Member,
+    certified::Certified,
+    control::Doors,
+    enroll::{ask, keep},
+    listen, place, renewal, tell,
+};
 use crate::{
     args::{Global, Join},
     artifact, certs,
-    client::{told, undialled},
-    error::{CliError, chain},
+    error::CliError,
     run::Signals,
 };
 
 /// The port at which nodes listen, unless told otherwise.
 const PORT: u16 = 7119;
-/// How often it is asked whether the node's certificate is near its end.
-const RENEWAL_LOOK_EVERY: Duration = Duration::from_secs(3600);
-/// Longest wait for a certificate.
-const ENROLLMENT_MAX: Duration = Duration::from_secs(30);
 /// Longest file that holds a token, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
@@ -59,7 +57,7 @@ pub(crate) async fn join(args: Join, global: &Global) -> Result<u8, CliError> {
         None => SocketAddr::new(own_address(&args.control_plane).await?, PORT),
     };
     let url = format!("https://{}", args.control_plane);
-    renew(certified.credentials.clone(), url.clone());
+    renewal::keep_renewed_or_say(&certified.credentials, &url);
     let member = Member { url: &url, listen, advertise: args.advertise.as_deref() };
     member.run(certified, &args.node, &args.place, &data_dir, &mut signals, global).await
 }
@@ -95,53 +93,6 @@ async fn enroll(control_plane: &str, token: &Token, id: &NodeId, dir: &Path) -> 
         });
     }
     keep(&bundle, &clock, dir)
-}
-
-/// Asks for the next certificate before the present one ends, by showing that, for as long as the process lives.
-pub(super) fn renew(credentials: LiveCredentials, url: String) {
-    tokio::spawn(async move {
-        let mut looks = tokio::time::interval(RENEWAL_LOOK_EVERY);
-        loop {
-            looks.tick().await;
-            let current = credentials.current();
-            let Role::Node(id) = &current.identity().role else { return };
-            if !current.identity().renewal_due(credentials.clock().now()) {
-                continue;
-            }
-            let dialer = credentials.dialer(Expected::ControlPlane);
-            let renewed = ask(&url, &dialer, String::new(), id).await;
-            let kept = renewed.and_then(|bundle| keep(&bundle, credentials.clock(), credentials.dir()));
-            match kept {
-                Ok(()) => tracing::info!(node = %id, "the node's certificate was renewed"),
-                Err(error) => {
-                    tracing::error!(%error, node = %id, "the node's certificate could not be renewed")
-                }
-            }
-        }
-    });
-}
-
-/// Makes a key and asks for a certificate of it.
-async fn ask(url: &str, dialer: &Dialer, token: String, id: &NodeId) -> Result<Bundle, CliError> {
-    let endpoint = wasmatrix_identity::endpoint(url).map_err(|error| CliError::usage(error.to_string()))?;
-    let channel = dialer.connect(&endpoint).await.map_err(|error| undialled(url, &error))?;
-    let key = KeyAndRequest::generate().map_err(|error| CliError::Host { message: chain(&error) })?;
-    let request = EnrollRequest { token, node: id.to_string(), certificate_signing_request: key.request_pem };
-    let call = async { EnrollmentClient::with_interceptor(channel, stamped).enroll(request).await };
-    let answer = match tokio::time::timeout(ENROLLMENT_MAX, call).await {
-        Ok(Ok(answer)) => answer.into_inner(),
-        Ok(Err(status)) => return Err(told(url, &status)),
-        Err(_) => {
-            let seconds = ENROLLMENT_MAX.as_secs_f64();
-            return Err(CliError::Deadline { addr: url.to_owned(), seconds });
-        }
-    };
-    Ok(Bundle { ca_pem: answer.authority, certificate_pem: answer.certificate, key_pem: key.key_pem })
-}
-
-fn keep(bundle: &Bundle, clock: &Arc<dyn Clock>, dir: &Path) -> Result<(), CliError> {
-    bundle.prove(clock).map_err(|error| CliError::certificate(&error))?;
-    bundle.write(dir, Overwrite::Replace).map_err(|error| CliError::Host { message: chain(&error) })
 }
 
 /// What to type on another machine, with a token that was made for it; empty where none can join.

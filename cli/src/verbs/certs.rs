@@ -1,10 +1,14 @@
-//! `certs`: makes a cluster's authority and the certificates it signs, and shows what they say.
+//! `certs`: makes a cluster's authority and the certificates it signs, shows what they say, and takes them back.
 
-use std::path::{Path, PathBuf};
+mod revoke;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::Serialize;
-use std::sync::Arc;
-use wasmatrix_identity::{Authority, Credentials, Order, Overwrite, Role, authority};
+use wasmatrix_identity::{Authority, Credentials, Order, Overwrite, Role, authority, credentials::Revoked};
 use wasmatrix_model::{Clock, SystemClock, Timestamp};
 
 use crate::{
@@ -19,7 +23,9 @@ pub(crate) fn certs(verb: &CertsVerb, out: &mut Printer) -> Result<(), CliError>
     match verb {
         CertsVerb::Init(args) => init(args, out),
         CertsVerb::Issue(args) => issue(args, out),
-        CertsVerb::Show { dir } => show(dir.as_deref(), out),
+        CertsVerb::Show { dir, issued: true } => revoke::issued(&certs::dir(dir.as_deref())?, out),
+        CertsVerb::Show { dir, issued: false } => show(dir.as_deref(), out),
+        CertsVerb::Revoke(args) => revoke::revoke(args, out),
     }
 }
 
@@ -138,6 +144,7 @@ fn show(dir: Option<&Path>, out: &mut Printer) -> Result<(), CliError> {
         dirs.sort();
         shown.extend(dirs.iter().filter_map(|dir| look(dir)));
     }
+    tell_revoked(&dir, &mut shown);
     if shown.is_empty() {
         out.say(&format!(
             "there are no certificates in {}; make some with `wasmatrix certs init`",
@@ -146,6 +153,22 @@ fn show(dir: Option<&Path>, out: &mut Printer) -> Result<(), CliError> {
     }
     out.list(&shown)?;
     Ok(())
+}
+
+/// Says of those that were taken back that they were, as far as that can be seen from here: in a directory of several,
+/// or beside the control plane's.
+fn tell_revoked(dir: &Path, shown: &mut [Shown]) {
+    let beside = dir.parent().map(|parent| parent.join(certs::CONTROL_PLANE));
+    let lists = [Some(dir.join(certs::CONTROL_PLANE)), beside];
+    for list in lists.into_iter().flatten().filter(|list| list.is_dir()) {
+        let Ok(revoked) = Revoked::in_dir(&list) else { continue };
+        for one in shown.iter_mut().filter(|one| one.problem.is_none()) {
+            let fingerprint = one.fingerprint.as_ref().and_then(|text| text.parse().ok());
+            if fingerprint.is_some_and(|fingerprint| revoked.contains(fingerprint)) {
+                one.problem = Some("it was revoked: the control plane refuses it".to_owned());
+            }
+        }
+    }
 }
 
 /// What a directory holds; `None`: no certificates.

@@ -21,7 +21,7 @@ fn an_authority_is_made_once_and_signs_for_every_role() {
     assert_eq!(std::fs::read(&key).unwrap(), before, "the authority was made anew");
 
     let issued =
-        run(&["certs", "issue", "viewer", "--name", "eve", "--valid-for", "1h", "--dir", &certs_text]);
+        run(&["certs", "issue", "viewer", "--name", "eve", "--valid-for", "1d", "--dir", &certs_text]);
     assert!(issued.status.success(), "{}", text(&issued.stderr));
     let again = run(&["certs", "issue", "viewer", "--dir", &certs_text]);
     assert!(

@@ -1,25 +1,28 @@
 //! Several processes that are one cluster: a control plane and agents on loopback ports, with certificates on both
 //! ends of every connection.
 
+mod certificates;
 mod loss;
 mod nodes;
 mod recovery;
 mod refusal;
+mod revoking;
 
 use std::{
     io::{BufRead as _, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{text, wasmatrix};
 
 /// Longest wait for what must happen. A test that needs a tenth of it on an idle machine may need half on a busy one.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines that wait to be looked at; what writes more waits.
 const LINES_MAX: usize = 4096;
 
@@ -49,6 +52,14 @@ impl Lines {
         Self { lines, seen: Vec::new() }
     }
 
+    /// A line that is wanted, whether it was looked at before or comes now.
+    pub(crate) fn ever(&mut self, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {
+        match self.seen.iter().find(|line| wanted(line)) {
+            Some(line) => line.clone(),
+            None => self.until(what, wanted),
+        }
+    }
+
     /// The next line that is wanted, whatever comes before it.
     pub(crate) fn until(&mut self, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {
         let end = Instant::now() + PATIENCE;
@@ -70,12 +81,14 @@ impl Lines {
 
 impl Process {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = wasmatrix()
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut command = wasmatrix();
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let stdout = Lines::of(child.stdout.take().expect("it is piped"));
         let stderr = Lines::of(child.stderr.take().expect("it is piped"));
         Self { child, stdout, stderr }
@@ -90,9 +103,17 @@ impl Process {
 
     /// Asks it to end, and waits until it has.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("it is a process id");
-        let id = rustix::process::Pid::from_raw(id).expect("it runs");
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it runs");
+        kill_process(Pid::from_raw(id).expect("it runs"), signal).expect("it runs");
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
         self.child.wait().expect("it ends").code()
     }
 }
@@ -108,6 +129,8 @@ pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     plain: String,
     tls: String,
+    /// What the control plane is told beside where it listens.
+    more: Vec<String>,
     pub(crate) control: Process,
     /// The token that it printed when it began.
     pub(crate) token: String,
@@ -115,11 +138,21 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        let dir = tempfile::tempdir().expect("there is room for a directory");
+        Self::start_with(&[])
+    }
+
+    /// With these flags of the control plane too.
+    pub(crate) fn start_with(more: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("there is room for a directory"), more)
+    }
+
+    /// The same in a directory in which something may lie already.
+    pub(crate) fn start_in(dir: tempfile::TempDir, more: &[&str]) -> Self {
+        let more: Vec<String> = more.iter().map(|&flag| flag.to_owned()).collect();
         loop {
             let (plain, tls) = (any_port(), any_port());
-            if let Some((control, token)) = control_plane(dir.path(), &plain, &tls) {
-                return Self { dir, plain, tls, control, token };
+            if let Some((control, token)) = control_plane(dir.path(), &plain, &tls, &more) {
+                return Self { dir, plain, tls, more, control, token };
             }
         }
     }
@@ -129,7 +162,7 @@ impl Cluster {
     }
 
     pub(crate) fn begin_control_plane_again(&mut self) {
-        let begun = control_plane(self.dir.path(), &self.plain, &self.tls);
+        let begun = control_plane(self.dir.path(), &self.plain, &self.tls, &self.more);
         (self.control, self.token) = begun.expect("its ports are still its own");
     }
 
@@ -193,8 +226,13 @@ impl Cluster {
 
     /// Starts a client's verb that goes on.
     pub(crate) fn follow(&self, arguments: &[&str]) -> Process {
+        self.follow_as("control/certs/admin", arguments)
+    }
+
+    /// The same as whoever's certificate lies there.
+    pub(crate) fn follow_as(&self, certs: &str, arguments: &[&str]) -> Process {
         let addr = format!("https://{}", self.tls);
-        let certs = self.word("control/certs/admin");
+        let certs = self.word(certs);
         Process::start(&[&["--addr", &addr, "--certs", &certs], arguments].concat())
     }
 
@@ -205,6 +243,22 @@ impl Cluster {
         let output = crate::run(&[&issue[..], more].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         format!("control/certs/{role}")
+    }
+
+    /// The phase that an instance is said to be in; empty if it is not listed.
+    pub(crate) fn phase(&self, instance: &str) -> String {
+        let listed = self.json(&["ps"]);
+        let items = listed["items"].as_array().expect("it is a list");
+        let found = items.iter().find(|item| item["spec"]["name"] == instance);
+        found.and_then(|item| item["phase"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    /// Asks again and again until it is so.
+    pub(crate) fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !so() {
+            assert!(Instant::now() < end, "it never came about: {what}\n{}", self.tell(&["node", "list"]));
+        }
     }
 
     /// What a fact says, once it was recorded.
@@ -218,11 +272,12 @@ impl Cluster {
 }
 
 /// A control plane that answers there, and the token that it prints; `None`: somebody else listens there.
-fn control_plane(dir: &Path, plain: &str, tls: &str) -> Option<(Process, String)> {
+fn control_plane(dir: &Path, plain: &str, tls: &str, more: &[String]) -> Option<(Process, String)> {
     let data = dir.join("control").display().to_string();
     let doors = ["control-plane", "--listen", plain, "--cluster-listen", tls, "--data-dir", &data];
     let times = ["--heartbeat", "200ms", "--suspect-after", "2s", "--lost-after", "4s", "--settle", "2s"];
-    let mut process = Process::start(&[&doors[..], &times].concat());
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let mut process = Process::start(&[&doors[..], &times, &more].concat());
     let begins = |line: &str| line.contains("--token") || line.contains("is in use");
     let invitation = process.stderr.until("how to join", begins);
     if invitation.contains("is in use") {
@@ -234,12 +289,12 @@ fn control_plane(dir: &Path, plain: &str, tls: &str) -> Option<(Process, String)
 
 /// `ADDR:PORT` at which probably nobody listens, and which the kernel gives to nobody by itself: it is to be the same
 /// after a restart.
-fn any_port() -> String {
+pub(crate) fn any_port() -> String {
     format!("127.0.0.1:{}", rand::random_range(10_000..32_000))
 }
 
 /// The names of a list's instances on each of those nodes.
-fn placed(list: &Value, node: &str) -> Vec<String> {
+pub(crate) fn placed(list: &Value, node: &str) -> Vec<String> {
     let items = list["items"].as_array().expect("it is a list");
     let on_node = items.iter().filter(|item| item["node"] == node);
     on_node.filter_map(|item| Some(item["spec"]["name"].as_str()?.to_owned())).collect()
