@@ -30,34 +30,42 @@ pub(super) fn discovery(
 
 #[cfg(feature = "etcd")]
 fn etcd(args: &ControlPlane, global: &Global) -> Result<Arc<dyn Discovery>, CliError> {
+    use std::path::PathBuf;
+
     use wasmatrix_control_plane::discovery::{
         Etcd,
         etcd::{Config, Tls},
     };
     use wasmatrix_identity::credentials::{CA_FILE, CERT_FILE, KEY_FILE};
 
-    let read = |dir: &std::path::Path, file: &str| {
-        let path = dir.join(file);
-        std::fs::read(&path).map_err(|error| CliError::file(path, &error))
+    let there = |path: PathBuf| match std::fs::File::open(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(CliError::file(path, &error)),
     };
     let tls = match &args.etcd_certs {
         None => None,
         Some(dir) => {
-            let identity = match (read(dir, CERT_FILE), read(dir, KEY_FILE)) {
-                (Ok(certificate), Ok(key)) => Some((certificate, key)),
-                // Whoever asks for no certificate is shown none.
-                (Err(_), Err(_)) if !dir.join(CERT_FILE).exists() => None,
-                (Err(error), _) | (_, Err(error)) => return Err(error),
-            };
-            Some(Tls { authority: read(dir, CA_FILE)?, identity })
+            let [authority, certificate, key] = [CA_FILE, CERT_FILE, KEY_FILE].map(|file| dir.join(file));
+            // Whoever asks for no certificate is shown none.
+            let shows = certificate.exists() || key.exists();
+            let identity = if shows { Some((there(certificate)?, there(key)?)) } else { None };
+            Some(Tls { authority: there(authority)?, identity })
         }
+    };
+    // What helps, by the names that it has here.
+    let hint = match &tls {
+        None if args.etcd.iter().any(|url| url.contains("://")) => {
+            "; --etcd-certs names a folder of certificates, and --insecure-plaintext-i-trust-this-network insists on plain text"
+        }
+        _ => "",
     };
     let config = Config {
         tls,
         plaintext_beyond_loopback: global.insecure_plaintext_i_trust_this_network,
         ..Config::new(args.etcd.clone())
     };
-    let etcd = Etcd::begin(config).map_err(|invalid| CliError::usage(format!("--etcd: {invalid}")))?;
+    let etcd = Etcd::begin(config)
+        .map_err(|invalid| CliError::usage(format!("--etcd: {}{hint}", invalid.problem)))?;
     Ok(Arc::new(etcd))
 }
 

@@ -4,6 +4,8 @@
 mod certs;
 mod cluster;
 mod crash;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod server;
 mod single;
 

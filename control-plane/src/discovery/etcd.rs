@@ -26,7 +26,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures::stream::BoxStream;
 use tokio::sync::watch;
@@ -56,19 +56,13 @@ pub struct Config {
     pub plaintext_beyond_loopback: bool,
 }
 
-/// Certificates for the way to etcd, in PEM.
-#[derive(Clone)]
+/// Certificates for the way to etcd: files in PEM, read at each connection, so that new ones are taken up.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// Of the authority that signed etcd's.
-    pub authority: Vec<u8>,
-    /// The certificate and the key that this process shows.
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("with_identity", &self.identity.is_some()).finish_non_exhaustive()
-    }
+    pub authority: PathBuf,
+    /// The certificate and the key that this process shows. `None`: it shows none.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl Config {
@@ -127,7 +121,9 @@ impl Config {
         let Ok(uri) = endpoint.parse::<Uri>() else { return objection("is no URL") };
         match (uri.scheme_str(), &self.tls) {
             (Some("https"), Some(_)) => Ok(()),
-            (Some("https"), None) => objection("needs the certificate of the authority that signed etcd's"),
+            (Some("https"), None) => objection(
+                "is spoken to over TLS, which needs the certificate of the authority that signed etcd's",
+            ),
             (Some("http"), Some(_)) => objection("is plain text, and there are certificates: write https"),
             (Some("http"), None) => {
                 let host = uri.host().unwrap_or_default();

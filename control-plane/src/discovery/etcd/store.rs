@@ -1,6 +1,12 @@
 //! The only way to etcd: by [`Key`]s, each answer within the configuration's patience.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use etcd_client::{
     Certificate, Client, ConnectOptions, Error, EventType, GetOptions, Identity, KeyValue,
@@ -9,7 +15,7 @@ use etcd_client::{
 use wasmatrix_model::NodeId;
 
 use super::{
-    Config, Prefix,
+    Config, Prefix, Tls,
     key::Key,
     published::{Changes, read_address},
 };
@@ -26,8 +32,10 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// What went wrong with etcd.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    #[error("{0}")]
+    #[error("{}", in_words(.0))]
     Client(#[from] Error),
+    #[error("{} can't be read: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
     #[error("it has not answered for {0:?}")]
     Slow(Duration),
     #[error("it has ended the lease")]
@@ -70,11 +78,7 @@ impl Store {
             .with_keep_alive_while_idle(true)
             .with_require_leader(true);
         if let Some(tls) = &config.tls {
-            let mut with = TlsOptions::new().ca_certificate(Certificate::from_pem(&tls.authority));
-            if let Some((certificate, key)) = &tls.identity {
-                with = with.identity(Identity::from_pem(certificate, key));
-            }
-            options = options.with_tls(with);
+            options = options.with_tls(read(tls).await?);
         }
         let client = within(config.patience, Client::connect(&config.endpoints, Some(options))).await?;
         Ok(Self { client, prefix: config.prefix.clone(), patience: config.patience })
@@ -189,10 +193,38 @@ impl Watching {
     }
 }
 
+async fn read(tls: &Tls) -> Result<TlsOptions, Fault> {
+    let authority = read_file(&tls.authority).await?;
+    let mut with = TlsOptions::new().ca_certificate(Certificate::from_pem(authority));
+    if let Some((certificate, key)) = &tls.identity {
+        with = with.identity(Identity::from_pem(read_file(certificate).await?, read_file(key).await?));
+    }
+    Ok(with)
+}
+
+async fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
+    tokio::fs::read(path).await.map_err(|error| Fault::File { path: path.into(), error })
+}
+
 /// The node that an entry is about. What others wrote at our keys is left alone.
 fn node(prefix: &Prefix, entry: &KeyValue) -> Option<(NodeId, String)> {
     let Key::Node(id) = Key::read(prefix, entry.key())? else { return None };
     Some((id, read_address(entry.value())?))
+}
+
+/// An error of the client's, and all that caused it, each once: its own words are for programmers.
+fn in_words(error: &Error) -> String {
+    let Error::GRpcStatus(status) = error else { return error.to_string() };
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {

@@ -140,7 +140,7 @@ fn endpoints_and_times_that_will_not_do_are_refused_by_name() {
     for endpoint in ["http://127.0.0.1:2379", "http://[::1]:2379", "http://localhost:2379"] {
         assert_eq!(with(endpoint).validate(), Ok(()), "{endpoint}");
     }
-    let tls = Some(Tls { authority: Vec::new(), identity: None });
+    let tls = Some(Tls { authority: "ca.pem".into(), identity: None });
     let secured = |endpoint: &str| Config { tls: tls.clone(), ..with(endpoint) };
     assert_eq!(secured("https://etcd.example:2379").validate(), Ok(()));
     let insisting = Config { plaintext_beyond_loopback: true, ..with("http://10.0.0.1:2379") };
