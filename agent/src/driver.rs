@@ -172,7 +172,7 @@ impl Driver {
                 self.facts.record(FactKind::InstanceStopping { instance: self.instance.subject() });
             });
             let stop = self.wind_down(stop).await;
-            break (run.stop(Duration::ZERO).await, Some(stop));
+            break (run.stop().await, Some(stop));
         };
         drop(run);
         self.instance.run_ended();

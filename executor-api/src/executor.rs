@@ -3,7 +3,7 @@
 //! ```text
 //!  Artifact ──prepare──► Prepared ──launch──► Box<dyn Instance> ──exited──► ExitCause
 //!            (once per digest)   (once per run)        │
-//!                                                      └─ stop(grace)
+//!                                                      └─ stop
 //! ```
 //!
 //! A job runs from its launch until it exits. Each run is a launch of its own, with fresh memory; nothing of an
@@ -59,9 +59,10 @@ pub trait Instance: Send {
     /// Waits for the run to end. Cancel-safe, and after the end returns the same answer again at once.
     async fn exited(&mut self) -> ExitCause;
 
-    /// Ends the run and says how it ended. A host call in flight is given `grace` to finish; code that computes is
-    /// interrupted at once. If it had ended by itself, that end is the answer.
-    async fn stop(&mut self, grace: Duration) -> ExitCause;
+    /// Ends the run at once, whether it computes or waits, and says how it ended. If it had ended by itself, that end
+    /// is the answer. Whoever grants a time of grace to the calls in flight waits for them first: what a call does
+    /// outside the guest is not an executor's business.
+    async fn stop(&mut self) -> ExitCause;
 
     /// The meter on which the executor shows what the run uses. Whoever holds it may read at any time, also while
     /// another waits in `exited`, and after the end.

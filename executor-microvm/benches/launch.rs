@@ -104,7 +104,7 @@ async fn first_output(executor: &MicrovmExecutor, prepared: &Prepared, pause: Du
         let mut instance = launch(executor, prepared, &console).await;
         console.0.notified().await;
         times.push(begun.elapsed());
-        instance.stop(Duration::ZERO).await;
+        instance.stop().await;
     }
     median(times)
 }
@@ -143,7 +143,7 @@ async fn memory(executor: &MicrovmExecutor, prepared: &Prepared, count: usize) -
     }
     let each = (resident_kib() - before) as f64 / count as f64;
     for mut instance in crowd {
-        instance.stop(Duration::ZERO).await;
+        instance.stop().await;
     }
     each
 }

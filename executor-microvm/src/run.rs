@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch},
-    time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 use wasmatrix_executor_api::{Error, ErrorKind, Instance, Launch, Meter, Share};
 use wasmatrix_microvm_abi::{Request, Response};
@@ -31,7 +31,7 @@ use crate::{
     sys::Kicker,
 };
 
-/// How often a guest is interrupted that has less than a core, or is to stop.
+/// How often a guest is interrupted that has less than a core.
 const TICK: Duration = Duration::from_millis(10);
 /// How often any guest is interrupted, for the meter's sake.
 const METER_TICK: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ const BUFFER_BYTES_KEPT: usize = 128 << 10;
 pub(crate) enum Cut {
     /// It had run for as long as it may.
     WallTime { allowed: Duration },
-    /// It was asked to stop and its time of grace was over.
+    /// It was asked to stop.
     Stopped,
 }
 
@@ -69,8 +69,6 @@ pub(crate) struct Control {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Orders {
-    /// Stop: code at once, requests at that time.
-    stop_at: Option<Instant>,
     /// End now, for that reason.
     cut: Option<Cut>,
     /// The run is over.
@@ -82,32 +80,12 @@ impl Control {
     pub(crate) async fn cut(&self) -> Cut {
         let mut orders = self.orders.subscribe();
         loop {
-            let Orders { stop_at, cut, .. } = *orders.borrow_and_update();
-            if let Some(cut) = cut {
+            if let Some(cut) = orders.borrow_and_update().cut {
                 return cut;
             }
-            let overdue = async {
-                match stop_at {
-                    Some(time) => sleep_until(time).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = overdue => return Cut::Stopped,
-                // The sender is ourselves and outlives the call.
-                _ = orders.changed() => {}
-            }
+            // The sender is ourselves and outlives the call.
+            let _ = orders.changed().await;
         }
-    }
-
-    /// Asks for a stop within that time. Of several requests the most urgent counts.
-    fn stop(&self, grace: Duration) {
-        let now = Instant::now();
-        let wanted = now.checked_add(grace).unwrap_or(now);
-        self.orders.send_modify(|orders| {
-            orders.stop_at = Some(orders.stop_at.map_or(wanted, |earlier| earlier.min(wanted)));
-        });
-        self.kicker.nudge();
     }
 
     /// Ends the run now.
@@ -118,10 +96,9 @@ impl Control {
         self.kicker.kick();
     }
 
-    /// What a guest that computes is to be told.
+    /// Why the run is to be ended, if it is.
     fn verdict(&self) -> Option<Cut> {
-        let Orders { stop_at, cut, .. } = *self.orders.borrow();
-        cut.or(stop_at.map(|_| Cut::Stopped))
+        self.orders.borrow().cut
     }
 
     /// Interrupts the guest whenever there is something to look at, until the run is over.
@@ -152,13 +129,8 @@ impl Control {
                 _ = ticks.tick() => self.kicker.nudge(),
                 // The sender is ourselves and outlives the call.
                 _ = orders.changed() => {
-                    let Orders { stop_at, over, .. } = *orders.borrow_and_update();
-                    if over {
+                    if orders.borrow_and_update().over {
                         return;
-                    }
-                    if stop_at.is_some() && ticks.period() > TICK {
-                        // The first tick comes at once: who is to stop is told so now.
-                        ticks = interval(TICK);
                     }
                 }
             }
@@ -241,8 +213,8 @@ impl Instance for Run {
         }
     }
 
-    async fn stop(&mut self, grace: Duration) -> ExitCause {
-        self.control.stop(grace);
+    async fn stop(&mut self) -> ExitCause {
+        self.control.end(Cut::Stopped);
         self.exited().await
     }
 
@@ -305,8 +277,7 @@ impl Guest {
             if buffer.len() > BUFFER_BYTES_KEPT {
                 buffer = Vec::new();
             }
-            // Who is to stop may finish at once.
-            if let (Some(rest), None) = (rest, self.control.verdict())
+            if let Some(rest) = rest
                 && let Err(cut) = self.host.wait_for(async { sleep(rest).await })
             {
                 return cut.into();

@@ -20,6 +20,7 @@ use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, oneshot},
     task::{JoinError, JoinHandle},
+    time::sleep,
 };
 use wasmatrix_executor_api::{Console, Error, ErrorKind, Instance, Launch, Meter};
 use wasmatrix_model::{ErrorCode, ExitCause};
@@ -84,8 +85,8 @@ impl Instance for Run {
         self.exit.insert(exit).clone()
     }
 
-    async fn stop(&mut self, grace: Duration) -> ExitCause {
-        self.stop.request(grace);
+    async fn stop(&mut self) -> ExitCause {
+        self.stop.request();
         self.exited().await
     }
 
@@ -168,10 +169,14 @@ impl Guest {
 
 /// Delivers the output to its end; after a stop, only as long as is decent.
 async fn deliver(outputs: &Outputs, console: &dyn Console, stop: &StopSignal) {
+    let too_late = async {
+        stop.requested().await;
+        sleep(LAST_WORDS_TIME_MAX).await;
+    };
     tokio::select! {
         biased;
         () = outputs.deliver(console) => {}
-        () = stop.overdue(LAST_WORDS_TIME_MAX) => {}
+        () = too_late => {}
     }
 }
 

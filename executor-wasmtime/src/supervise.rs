@@ -20,7 +20,7 @@ use wasmatrix_model::{ExitCause, LimitKind, Limits};
 pub(crate) enum Cut {
     /// It had run for as long as it may.
     WallTime { allowed: Duration },
-    /// It was asked to stop and its time of grace was over.
+    /// It was asked to stop.
     Stopped,
 }
 
@@ -36,46 +36,25 @@ impl From<Cut> for ExitCause {
     }
 }
 
-/// A request to stop, and until when.
+/// A request to stop, once it is made.
 #[derive(Default)]
-pub(crate) struct StopSignal(watch::Sender<Option<Instant>>);
+pub(crate) struct StopSignal(watch::Sender<bool>);
 
 impl StopSignal {
-    /// Asks for a stop within that time. Of several requests the most urgent counts.
-    pub(crate) fn request(&self, grace: Duration) {
-        let now = Instant::now();
-        let wanted = now.checked_add(grace).unwrap_or(now);
-        self.0
-            .send_modify(|deadline| *deadline = Some(deadline.map_or(wanted, |earlier| earlier.min(wanted))));
+    /// Asks for a stop.
+    pub(crate) fn request(&self) {
+        self.0.send_replace(true);
     }
 
     pub(crate) fn is_requested(&self) -> bool {
-        self.0.borrow().is_some()
+        *self.0.borrow()
     }
 
     /// Waits for a request.
-    async fn requested(&self) {
-        let mut deadline = self.0.subscribe();
+    pub(crate) async fn requested(&self) {
+        let mut requested = self.0.subscribe();
         // The sender is ourselves and outlives the call.
-        let _ = deadline.wait_for(Option::is_some).await;
-    }
-
-    /// Waits until a stop was asked for and its grace, and `more`, are over.
-    pub(crate) async fn overdue(&self, more: Duration) {
-        let mut changes = self.0.subscribe();
-        loop {
-            let deadline = *changes.borrow_and_update();
-            let over = async {
-                match deadline {
-                    Some(deadline) => sleep_until(deadline + more).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = over => return,
-                changed = changes.changed() => if changed.is_err() { std::future::pending().await },
-            }
-        }
+        let _ = requested.wait_for(|requested| *requested).await;
     }
 }
 
@@ -121,7 +100,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             allowed = too_long => Err(Cut::WallTime { allowed }),
-            () = stop.overdue(Duration::ZERO) => Err(Cut::Stopped),
+            () = stop.requested() => Err(Cut::Stopped),
             ended = self.meter(guest) => Ok(ended),
         }
     }
@@ -139,17 +118,14 @@ impl Supervisor {
                 let rest = self.share.charge(end - self.begun, used);
                 match (polled, rest) {
                     (Poll::Ready(ended), _) => Poll::Ready(Ok(ended)),
-                    // Who is to stop may finish at once. Its wake-ups, like those missed at rest, come to this task.
-                    (Poll::Pending, Some(rest)) if !self.stop.is_requested() => Poll::Ready(Err(rest)),
-                    (Poll::Pending, _) => Poll::Pending,
+                    (Poll::Pending, Some(rest)) => Poll::Ready(Err(rest)),
+                    (Poll::Pending, None) => Poll::Pending,
                 }
             });
             match step.await {
                 Ok(ended) => return ended,
-                Err(rest) => tokio::select! {
-                    () = sleep(rest) => {}
-                    () = self.stop.requested() => {}
-                },
+                // Wake-ups that are missed at rest come to this task, which looks at the guest in any case.
+                Err(rest) => sleep(rest).await,
             }
         }
     }
@@ -183,17 +159,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn grace_lets_a_call_finish_and_the_most_urgent_request_counts() {
+    async fn a_stop_ends_who_waits_and_whoever_comes_after() {
         let (mut supervisor, stop) = supervisor(&Limits::default());
-        stop.request(Duration::from_secs(3600));
         assert_eq!(supervisor.attend(yield_now()).await, Ok(()));
-        let urgent = async {
+        let stopper = async {
             yield_now().await;
-            stop.request(Duration::ZERO);
-            stop.request(Duration::from_secs(3600));
+            stop.request();
         };
-        let (cut, ()) = tokio::join!(supervisor.attend(pending::<()>()), urgent);
+        let (cut, ()) = tokio::join!(supervisor.attend(pending::<()>()), stopper);
         assert_eq!(cut, Err(Cut::Stopped));
+        assert_eq!(supervisor.attend(async {}).await, Err(Cut::Stopped));
     }
 
     #[tokio::test]
@@ -204,9 +179,9 @@ mod tests {
         supervisor.share.charge(Duration::ZERO, Duration::from_secs(3600));
         let stopper = async {
             yield_now().await;
-            stop.request(Duration::from_secs(3600));
+            stop.request();
         };
         let (ended, ()) = tokio::join!(supervisor.attend(yield_now()), stopper);
-        assert_eq!(ended, Ok(()));
+        assert_eq!(ended, Err(Cut::Stopped));
     }
 }

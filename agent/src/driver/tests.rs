@@ -77,7 +77,7 @@ impl Run for Asking {
         std::future::pending().await
     }
 
-    async fn stop(&mut self, _: Duration) -> ExitCause {
+    async fn stop(&mut self) -> ExitCause {
         if let Some(asking) = self.0.lock().unwrap().take() {
             asking.abort();
         }

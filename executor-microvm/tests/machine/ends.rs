@@ -102,8 +102,7 @@ async fn a_spinner_is_stopped_when_asked() {
     let scene = Scene::new(&executor);
     let text = program(r#"(func (export "_start") (loop $on (br $on)))"#);
     let mut instance = scene.launch(&text).await.expect("it starts");
-    let end =
-        tokio::time::timeout(LONG, instance.stop(Duration::from_secs(30))).await.expect("it stops at once");
+    let end = tokio::time::timeout(LONG, instance.stop()).await.expect("it stops at once");
     assert_eq!(end, ExitCause::StopRequested);
     assert_eq!(instance.exited().await, ExitCause::StopRequested, "the same answer again");
 }

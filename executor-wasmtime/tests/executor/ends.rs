@@ -1,7 +1,5 @@
 //! How runs end: codes, traps, stops.
 
-use std::time::Duration;
-
 use wasmatrix_executor_api::Output;
 use wasmatrix_model::ExitCause;
 
@@ -56,8 +54,8 @@ async fn a_backtrace_is_bounded() {
 async fn a_spinner_is_stopped_at_once_and_twice() {
     let executor = config().build().unwrap();
     let mut run = Job::new(module(SPIN)).start(&executor).await.unwrap();
-    assert_eq!(run.stop(Duration::from_secs(3600)).await, ExitCause::StopRequested);
-    assert_eq!(run.stop(Duration::ZERO).await, ExitCause::StopRequested);
+    assert_eq!(run.stop().await, ExitCause::StopRequested);
+    assert_eq!(run.stop().await, ExitCause::StopRequested);
     assert_eq!(run.exited().await, ExitCause::StopRequested);
     assert_eq!(run.meter().usage().memory_bytes, 0);
 }

@@ -271,7 +271,7 @@ async fn a_panic_of_the_host_ends_one_run_and_no_other() {
     let job = Job { capabilities: Arc::new(Panicking), ..Job::new(failing("", "k")) };
     let exit = job.start(&executor).await.unwrap().exited().await;
     assert_eq!(exit, ExitCause::HostFault { message: "the host panicked: on purpose".into() });
-    assert_eq!(neighbour.stop(std::time::Duration::ZERO).await, ExitCause::StopRequested);
+    assert_eq!(neighbour.stop().await, ExitCause::StopRequested);
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ async fn spinners_do_not_starve_a_short_job_on_the_same_thread() {
     let mut second = spinner.start(&executor).await.unwrap();
     let mut short = Job::new(module(HELLO)).start(&executor).await.unwrap();
     assert_eq!(short.exited().await, ExitCause::Exited { code: 0 });
-    assert_eq!(first.stop(Duration::ZERO).await, ExitCause::StopRequested);
-    assert_eq!(second.stop(Duration::ZERO).await, ExitCause::StopRequested);
+    assert_eq!(first.stop().await, ExitCause::StopRequested);
+    assert_eq!(second.stop().await, ExitCause::StopRequested);
     assert!(!first.meter().usage().cpu_time.is_zero());
 }
 
@@ -48,14 +48,14 @@ async fn who_rests_is_stopped_at_once() {
     let limits = Limits { cpu_millis_per_second: 10, ..Limits::default() };
     let executor = config().build().unwrap();
     let mut run = Job { limits, ..Job::new(module(SPIN)) }.start(&executor).await.unwrap();
-    assert_eq!(run.stop(Duration::from_secs(3600)).await, ExitCause::StopRequested);
+    assert_eq!(run.stop().await, ExitCause::StopRequested);
 }
 
 #[tokio::test]
-async fn who_waits_is_stopped_when_its_grace_is_over() {
+async fn who_waits_is_stopped_at_once() {
     let executor = config().build().unwrap();
     let mut run = Job::new(module(SLEEP)).start(&executor).await.unwrap();
-    assert_eq!(run.stop(Duration::from_millis(20)).await, ExitCause::StopRequested);
+    assert_eq!(run.stop().await, ExitCause::StopRequested);
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_run_that_ended_by_itself_is_not_stopped() {
     let job = Job::new(module(HELLO));
     let mut run = job.start(&executor).await.unwrap();
     assert_eq!(run.exited().await, ExitCause::Exited { code: 0 });
-    assert_eq!(run.stop(Duration::ZERO).await, ExitCause::Exited { code: 0 });
+    assert_eq!(run.stop().await, ExitCause::Exited { code: 0 });
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn places_are_limited_and_come_free() {
     let error = spinner.start(&executor).await.map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exhausted);
     assert!(error.chain().contains("1 runs are under way"), "{}", error.chain());
-    first.stop(Duration::ZERO).await;
+    first.stop().await;
     let mut second = Job::new(module(HELLO)).start(&executor).await.unwrap();
     assert_eq!(second.exited().await, ExitCause::Exited { code: 0 });
 }

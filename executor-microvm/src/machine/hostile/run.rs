@@ -164,7 +164,7 @@ async fn hostile_runs_end_alone_and_with_a_reason() {
         let mut run = run::start(machine, &template, launch, u32::MAX, permit).await.unwrap();
         let end = match tokio::time::timeout(PATIENCE, run.exited()).await {
             Ok(end) => end,
-            Err(_too_long) => run.stop(Duration::ZERO).await,
+            Err(_too_long) => run.stop().await,
         };
         let reason = match &end {
             ExitCause::Exited { .. } => "it says that it exited",
