@@ -19,6 +19,7 @@
 //! | [`pool`] | machines made ahead of need |
 //! | [`run`] | one run: the vCPU's thread and the driver's handle |
 //! | [`serve`] | what the host does for a guest |
+//! | [`computing`] | what a run's thread computes, and may |
 //! | [`ending`] | how an end is told |
 //! | `fuzzing` | for fuzz targets alone: a run without KVM |
 //! | [`sys`] | everything that needs `unsafe` |
@@ -28,6 +29,7 @@
 #![deny(unsafe_code)]
 
 mod compile;
+mod computing;
 mod config;
 mod elf;
 mod ending;

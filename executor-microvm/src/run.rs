@@ -15,12 +15,12 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use async_trait::async_trait;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
-use wasmatrix_executor_api::{Error, ErrorKind, Instance, Launch, Meter, Share};
+use wasmatrix_executor_api::{Error, ErrorKind, Instance, Launch, Meter};
 use wasmatrix_microvm_abi::{Request, Response};
 use wasmatrix_model::{ExitCause, LimitKind};
 
@@ -97,7 +97,7 @@ impl Control {
     }
 
     /// Why the run is to be ended, if it is.
-    fn verdict(&self) -> Option<Cut> {
+    pub(crate) fn verdict(&self) -> Option<Cut> {
         self.orders.borrow().cut
     }
 
@@ -163,11 +163,10 @@ pub(crate) async fn start(
         has.memory_bytes <= launch.limits.memory_bytes_max
             && has.table_elements <= launch.limits.table_elements_max
     });
-    let share = Share::new(launch.limits.cpu_millis_per_second);
-    let tick = if share.is_whole_core() { METER_TICK } else { TICK };
     let wall_time_max = launch.limits.wall_time_max;
     let (host, start) =
         Host::new(launch, requests_per_second_max, is_started, Arc::clone(&control), Arc::clone(&meter));
+    let tick = if host.computing.is_limited() { TICK } else { METER_TICK };
     if !machine.answer(&Response::Start(start)) {
         let message = "arguments, environment and configuration are together larger than a micro-VM takes: give it less";
         return Err(Error::new(ErrorKind::Exhausted, message));
@@ -179,13 +178,11 @@ pub(crate) async fn start(
         host,
         control: Arc::clone(&control),
         meter: Arc::clone(&meter),
-        share,
-        begun: Instant::now(),
-        computed: Duration::ZERO,
         started: Some(started),
     };
+    let runtime = Handle::current();
     let thread = thread::Builder::new().name("microvm".into()).spawn(move || {
-        let _permit = permit;
+        let (_permit, _context) = (permit, runtime.enter());
         guest.live(&tell);
     });
     thread.map_err(|error| {
@@ -235,10 +232,6 @@ struct Guest {
     host: Host,
     control: Arc<Control>,
     meter: Arc<Meter>,
-    share: Share,
-    begun: Instant,
-    /// Processor time of this thread that was accounted for.
-    computed: Duration,
     /// Told once the code is instantiated, or dropped if that failed.
     started: Option<oneshot::Sender<()>>,
 }
@@ -246,7 +239,7 @@ struct Guest {
 impl Guest {
     fn live(mut self, tell: &watch::Sender<Option<ExitCause>>) {
         let cause = self.execute();
-        self.account();
+        self.host.computing.count(self.host.elapsed());
         self.meter.set_memory_bytes(0);
         self.control.orders.send_modify(|orders| orders.over = true);
         tell.send_replace(Some(cause));
@@ -260,9 +253,9 @@ impl Guest {
                 Ok(step) => step,
                 Err(violation) => return ending::violated(&violation),
             };
-            let rest = self.account();
             match step {
                 Step::Kicked => {
+                    self.host.computing.count(self.host.elapsed());
                     if let Some(cut) = self.control.verdict() {
                         return cut.into();
                     }
@@ -277,7 +270,7 @@ impl Guest {
             if buffer.len() > BUFFER_BYTES_KEPT {
                 buffer = Vec::new();
             }
-            if let Some(rest) = rest
+            if let Some(rest) = self.host.rest()
                 && let Err(cut) = self.host.wait_for(async { sleep(rest).await })
             {
                 return cut.into();
@@ -300,15 +293,5 @@ impl Guest {
             Served::End(end) => return Ok(Some(ending::cause(end))),
         };
         if self.machine.answer(&answer) { Ok(None) } else { Err(Violation::OutOfTurn.into()) }
-    }
-
-    /// Adds up this thread's computing, and says how long it must rest for it.
-    fn account(&mut self) -> Option<Duration> {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        let computed = Duration::try_from(time).unwrap_or(self.computed);
-        let used = computed.saturating_sub(self.computed);
-        self.computed = computed;
-        self.meter.add_cpu_time(used);
-        self.share.charge(self.begun.elapsed(), used)
     }
 }

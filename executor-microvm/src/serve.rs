@@ -1,19 +1,25 @@
 //! What the host does for a guest: one request at a time, on the thread that runs its vCPU.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::{
     runtime::Handle,
-    time::{Instant, sleep},
+    time::{sleep, sleep_until},
 };
-use wasmatrix_executor_api::{Capabilities, Console, Launch, Meter, Output};
+use wasmatrix_executor_api::{Capabilities, Console, Launch, Meter, Output, Share};
 use wasmatrix_microvm_abi::{End, Request, Response, Start, layout::CALL_BYTES_MAX};
 use wasmatrix_model::{Clock, LogLevel, SystemClock};
 
 use self::rate::Rate;
 use crate::{
+    computing::Computing,
     machine::{GuestMemory, Violation},
     run::{Control, Cut},
 };
@@ -66,6 +72,8 @@ pub(crate) struct Host {
     capabilities: Arc<dyn Capabilities>,
     console: Arc<dyn Console>,
     meter: Arc<Meter>,
+    /// What its thread computes.
+    pub(crate) computing: Computing,
     begun: Instant,
     rate: Rate,
     /// Standard input that was fetched and not yet read.
@@ -98,6 +106,7 @@ impl Host {
             control,
             capabilities: launch.capabilities,
             console: launch.console,
+            computing: Computing::new(Arc::clone(&meter), Share::new(launch.limits.cpu_millis_per_second)),
             meter,
             begun: Instant::now(),
             rate: Rate::new(requests_per_second_max),
@@ -108,8 +117,29 @@ impl Host {
         (host, start)
     }
 
-    /// Waits for a future on this thread, unless the run is cut short.
-    pub(crate) fn wait_for<T>(&self, future: impl Future<Output = T>) -> Result<T, Cut> {
+    /// Time since the run began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// How long the guest is to rest from now on, because it has computed more than it may.
+    pub(crate) fn rest(&mut self) -> Option<Duration> {
+        if self.computing.is_limited() { self.computing.rest(self.begun.elapsed()) } else { None }
+    }
+
+    /// Waits for a future on this thread, unless the run is cut short. The thread has to be in the context of the
+    /// runtime.
+    pub(crate) fn wait_for<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Cut> {
+        if let Some(cut) = self.control.verdict() {
+            return Err(cut);
+        }
+        let mut future = pin!(future);
+        // Most answers are there at once, and then nothing needs to be set up that could wake this thread.
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return Ok(value);
+        }
+        // It may take long, and the meter is to be right meanwhile.
+        self.computing.count(self.begun.elapsed());
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
@@ -125,7 +155,9 @@ impl Host {
         memory: &mut GuestMemory,
         request: Request<'_>,
     ) -> Result<Served, Unserved> {
-        if let Some(rest) = self.rate.charge(self.begun.elapsed()) {
+        let now = self.elapsed();
+        self.computing.count_now_and_then(now);
+        if let Some(rest) = self.rate.charge(now) {
             self.wait_for(async { sleep(rest).await })?;
         }
         let answer = match request {
@@ -151,7 +183,7 @@ impl Host {
             Request::Read { bytes_max, wait } => self.read(bytes_max, wait)?,
             Request::Wait { deadline_nanos, stdin } => self.wait(deadline_nanos, stdin)?,
             Request::MonotonicClock => {
-                Response::Number(u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX))
+                Response::Number(u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX))
             }
             Request::WallClock => wall_clock(),
             Request::Random { bytes } => random(bytes)?,
@@ -202,7 +234,7 @@ impl Host {
             async { if stdin { console.read(READ_BYTES_MAX).await } else { std::future::pending().await } };
         let time = async {
             match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                Some(deadline) => sleep_until(deadline.into()).await,
                 None => std::future::pending().await,
             }
         };

@@ -13,7 +13,7 @@ use super::Host;
 use crate::run::Cut;
 
 impl Host {
-    pub(super) fn kv(&self, request: KvRequest<'_>) -> Result<Response, Cut> {
+    pub(super) fn kv(&mut self, request: KvRequest<'_>) -> Result<Response, Cut> {
         let call = match call(request) {
             Ok(call) => call,
             Err(error) => return Ok(Response::Kv(failed(&error))),
