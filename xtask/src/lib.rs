@@ -7,6 +7,7 @@
 //! | [`kvm_amd`] | the micro-VM executor's tests on the KVM that users have |
 //! | [`chaos`] | real processes, killed, frozen and cut off at random |
 //! | [`fuzz`] | what reads hostile bytes, given bytes that reach all of it |
+//! | [`compatibility`] | programs of others, on both executors |
 //! | [`dist`] | what a release is made of |
 //! | [`tidy`] | the checks that are not a compiler's |
 //! | [`workspace`] | where things are, and how cargo is called |
@@ -17,6 +18,7 @@
 
 pub mod chaos;
 pub mod ci;
+pub mod compatibility;
 pub mod dist;
 pub mod examples;
 pub mod fuzz;

