@@ -79,6 +79,7 @@ mod tests {
             executors: ExecutorKind::ALL.map(executor).to_vec(),
             providers: Vec::new(),
             capacity: Capacity { instances_max: 1, memory_bytes_max: None, memory_bytes_total: 0 },
+            cordoned: false,
         }
     }
 

@@ -11,7 +11,7 @@ use wasmatrix_control_plane::dial::patient;
 use wasmatrix_identity::{Expected, LiveCredentials, endpoint};
 use wasmatrix_model::{Digest, ErrorCode, ExecutorKind, Failure, Grant, SystemClock};
 use wasmatrix_sim::{User, user::is_uncertain};
-use wasmatrix_wire::{MESSAGE_BYTES_MAX, StartRequest, v1::control_plane_client::ControlPlaneClient};
+use wasmatrix_wire::{MESSAGE_BYTES_MAX, StartRequest, protocol::control_plane};
 
 use crate::{
     World,
@@ -50,7 +50,7 @@ pub(crate) fn channel(certs: &str, url: &str, expected: Expected) -> Channel {
 /// Somebody who asks the control plane.
 pub(crate) fn user(cluster: &Cluster) -> User {
     let channel = channel(&cluster.word("control/certs/admin"), &Cluster::url(), Expected::ControlPlane);
-    let client = ControlPlaneClient::new(channel)
+    let client = control_plane(channel)
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     User::new(client, Arc::new(SystemClock))
