@@ -146,3 +146,19 @@ pub(crate) fn in_process(cluster: Arc<Cluster>) -> Channel {
     });
     Endpoint::from_static("http://control-plane.invalid").connect_with_connector_lazy(connector)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_connections_are_served_as_there_are_places() {
+        let room = Arc::new(Semaphore::new(2));
+        let arrive = || admitted(Ok(()), &room);
+        let (first, second) = (arrive(), arrive());
+        assert!(first.is_some() && second.is_some());
+        assert!(arrive().is_none(), "it is closed");
+        drop(first);
+        assert!(arrive().is_some(), "one that ended makes room");
+    }
+}
