@@ -50,8 +50,9 @@ const BEATS_OFFERED: usize = 200_000;
 const BEAT_EVERY_MIN: Duration = Duration::from_millis(10);
 /// How long beats are counted.
 const BEATS_FOR: Duration = Duration::from_secs(5);
-/// How often it is looked whether all is known, at most.
+/// The pause between looks whether all is known: as long as the last look took, within these.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -234,8 +235,8 @@ async fn known(address: &str, begun: Instant, nodes: usize, instances: usize) ->
                     return begun.elapsed();
                 }
             }
-            // Whoever looks all the time is what it sees.
-            tokio::time::sleep(LOOK_EVERY.max(asked.elapsed() * 10)).await;
+            // Whoever looks all the time sees himself.
+            tokio::time::sleep(asked.elapsed().clamp(LOOK_EVERY, LOOK_EVERY_MAX)).await;
         }
     };
     tokio::time::timeout(PATIENCE, known).await.expect("all is known within a quarter of an hour")
