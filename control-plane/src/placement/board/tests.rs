@@ -21,7 +21,7 @@ enum Step {
     List(usize, Load),
     /// A start with that group, among nodes that list so many of the group; if it finds a place, it is under way.
     Start {
-        spec: InstanceSpec,
+        spec: Box<InstanceSpec>,
         avoid: Vec<NodeId>,
         members: Vec<u32>,
     },
@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         },
     );
     let start = (grouped, avoided(), collection::vec(0_u32..3, NODES))
-        .prop_map(|(spec, avoid, members)| Step::Start { spec, avoid, members });
+        .prop_map(|(spec, avoid, members)| Step::Start { spec: Box::new(spec), avoid, members });
     prop_oneof![
         4 => (0..NODES, node()).prop_map(|(index, node)| Step::Offer(index, node)),
         1 => (0..NODES).prop_map(Step::Withdraw),
@@ -132,7 +132,7 @@ proptest! {
                     prop_assert_eq!(&by_board, &by_rule);
                     if let Ok(node) = by_board {
                         board.reserve(&node, &spec);
-                        told.under_way.push((node, spec));
+                        told.under_way.push((node, *spec));
                     }
                 }
                 Step::Done(index) => if !told.under_way.is_empty() {
