@@ -109,12 +109,13 @@ Examples:
   wasmatrix control-plane --cluster-listen 10.0.0.1:7118 --host control.example
   wasmatrix control-plane --static b=http://127.0.0.1:7201
 
-It keeps nothing on disk but its certificates. When it has been restarted it asks the agents what there is: those that
-attend again, by themselves, and those that --static or --etcd names. Instances do not notice.
+It keeps nothing on disk but its certificates. When it has been restarted, the agents attend again by themselves and it
+asks them what there is; one that --static or --etcd names and that does not come is listed as missing. Instances do not
+notice.
 
 SIGTERM ends it when the requests in flight are done, within the grace period. SIGHUP reads the certificates again.")]
 pub(crate) struct ControlPlane {
-    /// An agent to ask, whether it has attended yet or not: its node and its address; repeatable
+    /// A node that is to attend, and its agent's address: listed as missing until it does; repeatable
     #[arg(long = "static", value_name = "NODE=URL", conflicts_with = "etcd")]
     pub nodes: Vec<String>,
     /// A member of an etcd in which nodes and providers are published, and looked for; repeatable
