@@ -66,6 +66,11 @@ impl AgentService {
         texts.iter().enumerate().map(|(index, text)| self.parse(&format!("grants[{index}]"), text)).collect()
     }
 
+    /// The instance whose grants were just changed, unless it was removed in that moment.
+    fn holder(&self, instance: &str) -> Option<v1::InstanceStatus> {
+        self.agent.get(instance).ok().map(Into::into)
+    }
+
     fn grace(&self, field: &str, grace: Option<prost_types::Duration>) -> Result<Duration, Status> {
         let Some(grace) = grace else { return Ok(GRACE_DEFAULT) };
         let grace = Duration::try_from(grace).ok().filter(|grace| *grace <= GRACE_MAX);
@@ -154,7 +159,8 @@ impl agent_server::Agent for AgentService {
         let request = request.into_inner();
         let grants = self.grants(&request.grants)?;
         let held = self.agent.assign(&request.instance, &grants).map_err(|failure| to_status(&failure))?;
-        Ok(Response::new(v1::AssignCapabilityResponse { grants: texts(&held) }))
+        let instance = self.holder(&request.instance);
+        Ok(Response::new(v1::AssignCapabilityResponse { grants: texts(&held), instance }))
     }
 
     async fn revoke_capability(
@@ -164,7 +170,8 @@ impl agent_server::Agent for AgentService {
         let request = request.into_inner();
         let grants = self.grants(&request.grants)?;
         let held = self.agent.revoke(&request.instance, &grants).map_err(|failure| to_status(&failure))?;
-        Ok(Response::new(v1::RevokeCapabilityResponse { grants: texts(&held) }))
+        let instance = self.holder(&request.instance);
+        Ok(Response::new(v1::RevokeCapabilityResponse { grants: texts(&held), instance }))
     }
 
     type StreamLogsStream = Answers<v1::StreamLogsResponse>;

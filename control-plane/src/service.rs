@@ -106,9 +106,13 @@ impl Service {
         status
     }
 
-    /// Looks again at an instance that was changed in a way that no answer tells of, so that a listing shows it.
-    async fn look_again(&self, found: &Found) {
-        let _ = route::get(&self.cluster, found).await; // the stream will tell
+    /// The grants of an instance were changed: a listing shows it, and should its node be lost in the next moment, its
+    /// successor holds what was acknowledged. An agent of protocol 1.0 does not say how the instance is now.
+    async fn changed(&self, found: &Found, instance: Option<v1::InstanceStatus>) {
+        match instance {
+            Some(instance) => route::answered(&self.cluster, &found.link, Some(instance)),
+            None => drop(route::get(&self.cluster, found).await), // the stream will tell
+        }
     }
 }
 
@@ -219,7 +223,7 @@ impl control_plane_server::ControlPlane for Service {
             |mut agent: AgentChannel, assign| async move { agent.assign_capability(assign).await }.boxed();
         let assigned = route::quickly(&self.cluster, &found.node, &found.link, call, assign).await;
         let answer = assigned.map_err(|status| self.in_users_words(&request.instance, status))?;
-        self.look_again(&found).await;
+        self.changed(&found, answer.instance.clone()).await;
         Ok(Response::new(answer))
     }
 
@@ -236,7 +240,7 @@ impl control_plane_server::ControlPlane for Service {
             |mut agent: AgentChannel, revoke| async move { agent.revoke_capability(revoke).await }.boxed();
         let revoked = route::quickly(&self.cluster, &found.node, &found.link, call, revoke).await;
         let answer = revoked.map_err(|status| self.in_users_words(&request.instance, status))?;
-        self.look_again(&found).await;
+        self.changed(&found, answer.instance.clone()).await;
         Ok(Response::new(answer))
     }
 

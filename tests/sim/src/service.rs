@@ -175,7 +175,9 @@ impl agent_server::Agent for SimAgent {
     ) -> Answer<v1::AssignCapabilityResponse> {
         let request = request.into_inner();
         let held = self.machine.assign(&request.instance, &self.grants(&request.grants)?);
-        self.answer(held.map(|held| v1::AssignCapabilityResponse { grants: texts(&held) })).await
+        let instance = self.machine.get(&request.instance).ok().map(Into::into);
+        let answer = held.map(|held| v1::AssignCapabilityResponse { grants: texts(&held), instance });
+        self.answer(answer).await
     }
 
     async fn revoke_capability(
@@ -184,7 +186,9 @@ impl agent_server::Agent for SimAgent {
     ) -> Answer<v1::RevokeCapabilityResponse> {
         let request = request.into_inner();
         let held = self.machine.revoke(&request.instance, &self.grants(&request.grants)?);
-        self.answer(held.map(|held| v1::RevokeCapabilityResponse { grants: texts(&held) })).await
+        let instance = self.machine.get(&request.instance).ok().map(Into::into);
+        let answer = held.map(|held| v1::RevokeCapabilityResponse { grants: texts(&held), instance });
+        self.answer(answer).await
     }
 
     type StreamLogsStream = Answers<v1::StreamLogsResponse>;
