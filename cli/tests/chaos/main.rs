@@ -61,7 +61,7 @@ const REQUIRE: &str = "WASMATRIX_REQUIRE_NETNS";
 const SECONDS_DEFAULT: u64 = 75;
 /// Findings that are kept; where there are more, the first say enough.
 const FINDINGS_MAX: usize = 40;
-/// Acknowledged starts in a second of chaos below which nothing was proven. Twenty times as many are usual.
+/// Acknowledged starts in a second of chaos below which nothing was proven. Ten times as many are usual.
 const STARTS_PER_SECOND_MIN: f64 = 0.1;
 /// How long the nodes may take to be ready when all is healed.
 const HEALED_MAX: Duration = Duration::from_secs(60);
