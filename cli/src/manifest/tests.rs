@@ -50,13 +50,18 @@ fn a_whole_instance_is_read_whole() {
         jitter_percent = 0
         reset_after = "1h"
         [instance.placement]
-        node = "b"
         labels = { zone = "eu-1" }
         on_node_loss = "restart-elsewhere"
 
         [[instance]]
         name = "plain"
         file = "plain.wasm"
+
+        [[instance]]
+        name = "bound"
+        file = "plain.wasm"
+        [instance.placement]
+        node = "b"
     "#;
     let mut drafts = parse("app.toml", text).unwrap().into_iter();
     let spec = drafts.next().unwrap().specs(Digest::of(b"")).unwrap().remove(0);
@@ -92,13 +97,14 @@ fn a_whole_instance_is_read_whole() {
             reset_after: Duration::from_secs(3600),
         }
     );
-    assert_eq!(spec.placement.node, Some("b".parse().unwrap()));
     assert_eq!(spec.placement.labels.to_string(), "zone=eu-1");
     assert_eq!(spec.placement.on_node_loss, OnNodeLoss::RestartElsewhere);
     let plain = drafts.next().unwrap();
     assert_eq!(plain.file, Path::new("plain.wasm"));
     let spec = plain.specs(Digest::of(b"")).unwrap().remove(0);
     assert_eq!(spec, InstanceSpec::new("plain".parse().unwrap(), Digest::of(b"")));
+    let spec = drafts.next().unwrap().specs(Digest::of(b"")).unwrap().remove(0);
+    assert_eq!(spec.placement.node, Some("b".parse().unwrap()));
 }
 
 #[test]

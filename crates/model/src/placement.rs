@@ -136,9 +136,42 @@ pub struct Placement {
     pub on_node_loss: OnNodeLoss,
 }
 
+impl Placement {
+    /// Whether its parts go together.
+    ///
+    /// # Errors
+    /// It is to be restarted elsewhere, and there is no elsewhere.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        match (&self.node, self.on_node_loss) {
+            (Some(node), OnNodeLoss::RestartElsewhere) => {
+                let problem = format!(
+                    "restart-elsewhere has no elsewhere where `{node}` is the only node that will do: leave one of the \
+                     two out, or choose nodes by their labels"
+                );
+                Err(Invalid::new("on_node_loss", problem))
+            }
+            (None, OnNodeLoss::RestartElsewhere) | (_, OnNodeLoss::Leave) => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_run_on_one_node_alone_can_not_be_restarted_elsewhere() {
+        let node: Option<NodeId> = Some("b".parse().unwrap());
+        for (node, on_node_loss, legal) in [
+            (None, OnNodeLoss::Leave, true),
+            (None, OnNodeLoss::RestartElsewhere, true),
+            (node.clone(), OnNodeLoss::Leave, true),
+            (node, OnNodeLoss::RestartElsewhere, false),
+        ] {
+            let placement = Placement { node, on_node_loss, ..Placement::default() };
+            assert_eq!(placement.validate().is_ok(), legal, "{placement:?}");
+        }
+    }
 
     fn labels(text: &str) -> Result<Labels, Invalid> {
         let pairs = text.split(',').filter_map(|pair| pair.split_once('='));

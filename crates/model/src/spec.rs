@@ -81,7 +81,7 @@ impl InstanceSpec {
         if let Some(name) = self.env.keys().find(|name| name.is_empty() || name.contains('=')) {
             return Err(Invalid::new("env", format!("`{name}` is no variable's name")));
         }
-        Ok(())
+        self.placement.validate().map_err(|invalid| invalid.within("placement"))
     }
 }
 
