@@ -128,7 +128,7 @@ pub(super) const PROGRAMS: &[Program] = &[
         source: Source::Go { version: "1.27.3", program: "heap" },
         cases: &[
             case("a line, exit 3", &[], "", 3, "Hello from Go!"),
-            case("100 MiB on the heap", &["100"], "", 134, "assertion failed at adapter line"),
+            case("100 MiB on the heap", &["100"], "", 3, "kept 100 MiB"),
         ],
     },
     Program {
