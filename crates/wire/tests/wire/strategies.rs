@@ -140,6 +140,10 @@ fn labels() -> impl Strategy<Value = Labels> {
 pub(crate) fn placement() -> BoxedStrategy<Placement> {
     (option::of(node_id()), labels(), option::of(instance_name()), select(&OnNodeLoss::ALL[..]))
         .prop_map(|(node, labels, group, on_node_loss)| Placement { node, labels, group, on_node_loss })
+        .prop_map(|placement| match placement.validate() {
+            Ok(()) => placement,
+            Err(_) => Placement { node: None, ..placement },
+        })
         .boxed()
 }
 
