@@ -98,7 +98,13 @@ pub(super) const PROGRAMS: &[Program] = &[
         cases: &[
             case("-V", &["-V"], "", 0, "Yosys 0.36"),
             // Without the footer, which tells how long it took.
-            case("help, design, stat", &["-T", "-p", "help stat; design -reset; stat"], "", 0, "Executing"),
+            case(
+                "help, design, stat",
+                &["-T", "-p", "help stat; design -reset; stat"],
+                "",
+                0,
+                "Printing statistics",
+            ),
             case(
                 "a script that reads a file",
                 &["-p", "read_verilog none.v"],
